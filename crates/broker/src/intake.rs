@@ -1,11 +1,14 @@
 //! What every source does with a message: publishes its event, and counts what has become of it.
 
 use std::fmt::Display;
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use event::{Event, ExtensionNames};
 use node::{EventOrigin, Node};
-use telemetry::Told;
+use serde::Deserialize;
+use telemetry::{Consumption, Spans, Told, TraceContext};
 use tokio::time::Instant;
 
 use crate::metrics::{Failure, Metrics};
@@ -16,6 +19,7 @@ pub struct Intake {
     metrics: Metrics,
     names: ExtensionNames,
     told: Arc<Told>,
+    spans: Option<Arc<Spans>>,
 }
 
 /// Where messages come from.
@@ -28,14 +32,28 @@ pub(crate) struct Feed {
     pub(crate) origin: EventOrigin,
 }
 
+/// A message was not published, and is counted and logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Why, without the content of the message.
+    pub(crate) reason: String,
+}
+
 impl Intake {
-    /// Returns an intake. `names` says which names extensions may have.
-    pub fn new(metrics: Metrics, names: ExtensionNames) -> Self {
-        Self { metrics, names, told: Arc::default() }
+    /// Returns an intake. `names` says which names extensions may have. Traces of messages go on in
+    /// `spans`, if there are any.
+    pub fn new(metrics: Metrics, names: ExtensionNames, spans: Option<Arc<Spans>>) -> Self {
+        Self { metrics, names, told: Arc::default(), spans }
     }
 
     pub(crate) fn names(&self) -> ExtensionNames {
         self.names
+    }
+
+    /// Returns what is counted.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Begins to count a feed.
@@ -45,24 +63,61 @@ impl Intake {
 
     /// Publishes the event of a message, or refuses it for the reason that it is none. Waits while
     /// too much is in delivery.
-    pub(crate) async fn take(&self, node: &Node, feed: &Feed, event: Result<Event, impl Display>) {
+    ///
+    /// # Errors
+    /// Fails if the event was not published, nor would be if it were taken again.
+    pub(crate) async fn take(
+        &self,
+        node: &Node,
+        feed: &Feed,
+        event: Result<Event, impl Display>,
+    ) -> Result<(), Refused> {
         let began = Instant::now();
         let event = match event {
             Ok(event) => event,
-            Err(reason) => return self.refuse(feed, Failure::Invalid, &reason),
+            Err(reason) => return Err(self.refuse(feed, Failure::Invalid, &reason)),
         };
-        match node.take(event, feed.origin).await {
-            Ok(()) => self.metrics.consumed(feed.source, &feed.topic, began.elapsed()),
-            Err(reason) => self.refuse(feed, Failure::TooLarge, &reason),
+        let traced = self.spans.as_ref().and_then(|spans| Some((spans, sender(&event)?, SystemTime::now())));
+        let taken = node.take(event, feed.origin).await;
+        let took = began.elapsed();
+        if let Some((spans, sender, began)) = traced {
+            let failure = taken.is_err().then_some(Failure::TooLarge.as_str());
+            let Feed { source, topic, .. } = feed;
+            spans.consumed(&Consumption { system: source, topic, sender, began, took, failure });
+        }
+        match taken {
+            Ok(()) => {
+                self.metrics.consumed(feed.source, &feed.topic, took);
+                Ok(())
+            }
+            Err(reason) => Err(self.refuse(feed, Failure::TooLarge, &reason)),
         }
     }
 
+    /// Counts a message that has nothing to publish, as is usual where it comes from.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn skip(&self, feed: &Feed, failure: Failure) {
+        self.metrics.failed(feed.source, &feed.topic, failure);
+    }
+
     /// Counts a message that was not published, and logs the reason, without its content.
-    pub(crate) fn refuse(&self, feed: &Feed, failure: Failure, reason: &impl Display) {
+    pub(crate) fn refuse(&self, feed: &Feed, failure: Failure, reason: &impl Display) -> Refused {
         let Feed { source, topic, .. } = feed;
         self.metrics.failed(source, topic, failure);
         if self.told.is_due(format!("{source} {topic} {}", failure.as_str())) {
             tracing::warn!(source, %topic, %reason, "a message was not published");
         }
+        Refused { reason: reason.to_string() }
     }
+}
+
+/// Returns the span of whoever has sent an event (CloudEvents, the extension Distributed Tracing).
+fn sender(event: &Event) -> Option<TraceContext> {
+    #[derive(Deserialize)]
+    struct Traced<'e> {
+        #[serde(borrow)]
+        traceparent: Cow<'e, str>,
+    }
+    let traced: Traced<'_> = serde_json::from_slice(event.json()).ok()?;
+    TraceContext::parse(traced.traceparent.as_bytes())
 }

@@ -1,26 +1,36 @@
-//! NATS: events of subjects, at most once.
+//! NATS: events of subjects, at most once, or of a stream of JetStream, at least once; and events
+//! and requests to subjects.
 //!
-//! The gateway has a connection of its own for this, independent of that of a cluster.
+//! The gateway has connections of its own for this, independent of those of a cluster: one of the
+//! source, one of the producer.
+
+pub mod check;
+mod core;
+mod jetstream;
+mod link;
+mod producer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ::nats::{AccessError, NatsAccess, Unread, UnreadMessages, pause};
+use ::nats::{AccessError, NatsAccess, pause};
 use async_nats::connection::State;
-use async_nats::{Client, Event as ClientEvent, HeaderMap, Message, SubscribeError, Subscriber};
-use futures_util::future::{BoxFuture, pending, ready};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
-use node::{EventOrigin, Node, Source};
+use async_nats::{Client, HeaderMap};
+use bytes::Bytes;
+use event::Event;
+use event::http::DecodeError;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending};
+use node::{Node, Source};
 use parking_lot::Mutex;
-use telemetry::Told;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::intake::{Feed, Intake};
-use crate::metrics::Failure;
+use self::jetstream::Stream;
+use self::link::{Link, PAUSE, SHORT};
+pub use self::producer::NatsProducer;
+use crate::intake::Intake;
 
 const NAME: &str = "nats";
 
@@ -28,29 +38,19 @@ const NAME: &str = "nats";
 /// burst faster than the task takes them; large ones do not.
 const UNSEEN: usize = 131_072;
 
-/// Limit of the bytes of all messages that are received but not read. Further ones are lost.
-const UNREAD: usize = 32 << 20;
-
-/// How often the server is asked for a sign of life. The library closes the connection when two are
-/// unanswered and the next is due.
-const PING: Duration = Duration::from_secs(10);
-
-/// Limit of the pause between two attempts to connect.
-const PAUSE: Duration = Duration::from_secs(10);
-
-/// A connection that was lost within this time counts as an attempt that has failed: something
-/// closes it again and again.
-const SHORT: Duration = Duration::from_secs(5);
-
-/// Where events come from.
+/// Where events come from, and where they are sent to.
 #[derive(Clone)]
 pub struct NatsConfig {
     /// Where NATS is.
     pub access: NatsAccess,
     /// The subjects, which may have wildcards.
     pub subjects: Vec<String>,
-    /// Which nodes receive an event.
+    /// Which nodes receive an event. A stream has [`Reach::Group`]: its consumer is the group.
     pub reach: Reach,
+    /// The stream that holds the messages; `None` for core NATS.
+    pub stream: Option<StreamConfig>,
+    /// How long the reply to an event that is sent as a request may take.
+    pub reply_timeout: Duration,
 }
 
 /// Which of the nodes that are subscribed to a subject receive a message.
@@ -62,11 +62,24 @@ pub enum Reach {
     Every,
 }
 
+/// A stream of JetStream, and the durable consumer that its nodes share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// The stream. It is never created here.
+    pub stream: String,
+    /// The durable consumer. It is created if it does not exist.
+    pub consumer: String,
+    /// How often the server delivers a message of a consumer that is created here; `None`: until it
+    /// is acknowledged.
+    pub max_deliver: Option<u32>,
+}
+
 /// Publishes what comes on the subjects.
 pub struct NatsSource {
     config: NatsConfig,
+    stream: Option<Stream>,
     intake: Intake,
-    link: Arc<LinkState>,
+    link: Arc<Link>,
     /// The present connection.
     client: Mutex<Option<Client>>,
     stage: watch::Sender<Stage>,
@@ -81,103 +94,30 @@ enum Stage {
     Left,
 }
 
-/// What is known of the connection from its events.
-#[derive(Default)]
-struct LinkState {
-    connected: Mutex<Option<Instant>>,
-    /// A subscription was refused since it was connected.
-    is_refused: AtomicBool,
-    told: Told,
-}
-
 impl NatsSource {
     /// Returns a source. It connects when it is run.
     ///
     /// # Errors
     /// Fails if the configuration cannot be used, or a file of credentials cannot be read.
     pub async fn new(config: NatsConfig, intake: Intake) -> Result<Self, AccessError> {
-        config.access.addresses()?;
         config.access.options().await?;
+        let link = Arc::new(Link::new(&config.access, Arc::default())?);
+        let stream = config.stream.clone().map(|stream| Stream::new(stream, &config.subjects));
         let stage = watch::Sender::new(Stage::Running);
-        Ok(Self { config, intake, link: Arc::default(), client: Mutex::default(), stage })
-    }
-
-    /// Opens a connection in the background.
-    async fn open(&self) -> Result<Client, AccessError> {
-        let (link, again) = (self.link.clone(), self.link.clone());
-        let options = self.config.access.options().await?;
-        let options = options
-            .name("rig broker")
-            .ping_interval(PING)
-            .subscription_capacity(UNSEEN)
-            .reconnect_delay_callback(move |attempts| again.pause(attempts))
-            .event_callback(move |event| {
-                link.note(&event);
-                ready(())
-            });
-        let client = Box::pin(options.connect(self.config.access.addresses()?)).await;
-        client.map_err(|error| AccessError::Refused(error.to_string()))
+        Ok(Self { config, stream, intake, link, client: Mutex::default(), stage })
     }
 
     /// Receives and publishes. Returns if nothing can follow: after [`Source::leave`], or if the
     /// task of the library has stopped.
     async fn consume(&self, node: &Node) -> Result<(), AccessError> {
-        let client = self.open().await?;
+        let client = self.link.open(&self.config.access, "rig broker", UNSEEN).await?;
         *self.client.lock() = Some(client.clone());
         if self.is_leaving() {
             return Ok(());
         }
-        let (unread, _) = Unread::new(UNREAD);
-        let subjects = self.config.subjects.iter();
-        let mut feeds: FuturesUnordered<_> =
-            subjects.map(|subject| self.follow(&client, subject, &unread, node)).collect();
-        while let Some(followed) = feeds.next().await {
-            followed?;
-        }
-        Ok(())
-    }
-
-    /// Receives and publishes what comes on one subject, in order.
-    async fn follow(
-        &self,
-        client: &Client,
-        subject: &str,
-        all: &Unread,
-        node: &Node,
-    ) -> Result<(), AccessError> {
-        let origin = match self.config.reach {
-            Reach::Group(_) => EventOrigin::Here,
-            Reach::Every => EventOrigin::Everywhere,
-        };
-        let feed = Feed { source: NAME, topic: subject.into(), origin };
-        self.intake.expect(&feed);
-        let subscriber = self.subscribe(client, subject).await;
-        let subscriber = subscriber.map_err(|error| AccessError::Refused(error.to_string()))?;
-        let (unread, messages) = all.beside();
-        // In a task of its own, since the library drops what it does not take.
-        let mut receiving = JoinSet::new();
-        let (intake, of) = (self.intake.clone(), feed.clone());
-        receiving.spawn(async move {
-            let overflow = || intake.refuse(&of, Failure::Overflow, &"more came than can be read");
-            unread.take_all(subscriber, overflow).await;
-        });
-        self.publish_all(messages, &feed, node).await;
-        Ok(())
-    }
-
-    async fn subscribe(&self, client: &Client, subject: &str) -> Result<Subscriber, SubscribeError> {
-        match &self.config.reach {
-            Reach::Group(group) => client.queue_subscribe(subject.to_owned(), group.clone()).await,
-            Reach::Every => client.subscribe(subject.to_owned()).await,
-        }
-    }
-
-    async fn publish_all(&self, mut messages: UnreadMessages, feed: &Feed, node: &Node) {
-        while let Some(message) = messages.next().await {
-            let Message { headers, payload, .. } = message;
-            let headers = headers.unwrap_or_default();
-            let event = event::nats::decode(texts(&headers), payload, self.intake.names());
-            self.intake.take(node, feed, event).await;
+        match &self.stream {
+            None => self.follow_subjects(&client, node).await,
+            Some(stream) => Box::pin(self.follow_stream(&client, stream, node)).await,
         }
     }
 
@@ -191,48 +131,15 @@ impl NatsSource {
     }
 }
 
+/// Reads the event of a message.
+fn decode(headers: Option<HeaderMap>, payload: Bytes, intake: &Intake) -> Result<Event, DecodeError> {
+    let headers = headers.unwrap_or_default();
+    event::nats::decode(texts(&headers), payload, intake.names())
+}
+
 /// Returns the headers as texts; those that are given more than once, each time.
 fn texts(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
-}
-
-impl LinkState {
-    /// Returns the pause before an attempt to connect.
-    fn pause(&self, attempts: usize) -> Duration {
-        let was_short = self.connected.lock().is_some_and(|connected| connected.elapsed() < SHORT);
-        let least = if was_short { SHORT / 5 } else { Duration::ZERO };
-        // Many gateways that have lost one server do not come back in step.
-        pause(attempts, PAUSE).max(least).mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-
-    fn note(&self, event: &ClientEvent) {
-        match event {
-            ClientEvent::Connected => {
-                *self.connected.lock() = Some(Instant::now());
-                self.is_refused.store(false, Ordering::Relaxed);
-                if self.told.is_due("connected") {
-                    tracing::info!("connected to NATS, the broker");
-                }
-            }
-            ClientEvent::Disconnected => self.warn("the connection is lost"),
-            ClientEvent::ClientError(error) => self.warn(&error.to_string()),
-            ClientEvent::ServerError(error) => {
-                let error = error.to_string();
-                if error.to_lowercase().contains("permissions violation for subscription") {
-                    self.is_refused.store(true, Ordering::Relaxed);
-                }
-                self.warn(&error);
-            }
-            ClientEvent::SlowConsumer(_) => self.warn("more messages come than can be taken, some are lost"),
-            ClientEvent::LameDuckMode | ClientEvent::Draining | ClientEvent::Closed => {}
-        }
-    }
-
-    fn warn(&self, reason: &str) {
-        if self.told.is_due(reason) {
-            tracing::warn!(reason, "NATS, the broker");
-        }
-    }
 }
 
 impl Source for NatsSource {
@@ -242,7 +149,8 @@ impl Source for NatsSource {
 
     fn is_up(&self) -> bool {
         let state = self.client.lock().as_ref().map(Client::connection_state);
-        state == Some(State::Connected) && !self.link.is_refused.load(Ordering::Relaxed)
+        let is_bound = self.stream.as_ref().is_none_or(Stream::is_bound);
+        state == Some(State::Connected) && is_bound && !self.link.is_refused()
     }
 
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
@@ -279,7 +187,9 @@ impl Source for NatsSource {
             // Without a connection, nothing is on its way.
             let is_connected = client.connection_state() == State::Connected;
             let left = async {
-                if client.drain().await.is_ok() && is_connected {
+                // What a stream has delivered is acknowledged over the connection.
+                let is_draining = self.stream.is_some() || client.drain().await.is_ok();
+                if is_draining && is_connected {
                     self.reaches(Stage::Left).await;
                 }
             };

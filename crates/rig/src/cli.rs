@@ -19,6 +19,9 @@ A flag wins over the environment, the environment over the file, the file over t
 The keys of the file are the names of the environment in lower case, such as inbound_port = 4000. \
 Secrets belong into the environment or the file: other users of the host can read flags.";
 
+/// The flag of `rig check`.
+const ONLINE: &str = "online";
+
 /// Maximum width of the help in columns; longer lines are hard to read.
 const WIDEST: usize = 110;
 
@@ -27,8 +30,8 @@ const WIDEST: usize = 110;
 pub(crate) enum Invocation {
     /// Serve until a signal.
     Serve(Flags),
-    /// Validate the settings.
-    Check(Flags),
+    /// Validate the settings, and look at the brokers that they name if this is set.
+    Check(Flags, bool),
     /// Mint a token.
     Token(Flags, token::TokenRequest),
     /// Send a request to a running gateway.
@@ -80,6 +83,7 @@ pub(crate) fn command() -> Command {
         .subcommand(
             Command::new("check")
                 .about("Validates all settings and leaves: 0 valid, 2 not. Takes the flags of rig")
+                .arg(online())
                 .arg(config())
                 .args(settings().map(|flag| flag.hide(true))),
         )
@@ -98,6 +102,13 @@ fn is_command(text: &str) -> bool {
 fn config() -> Arg {
     let help = format!("A file with settings, as TOML [env: {CONFIG_VARIABLE}]");
     flag("config").value_name("FILE").help(help)
+}
+
+/// Returns the flag by which `rig check` connects.
+fn online() -> Arg {
+    let help = "Connects to the brokers of the settings too, and looks for topics, subjects, streams, the group, \
+                the schema registry and its schemas: a line for each, 1 if one cannot be used";
+    Arg::new(ONLINE).long(ONLINE).action(ArgAction::SetTrue).overrides_with(ONLINE).help(help)
 }
 
 /// Adds the flag for the settings file to a command, or to its subcommands.
@@ -142,7 +153,7 @@ fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Invocation {
     match matches.subcommand() {
         Some(("check", matches)) => {
             collect(matches, &mut flags);
-            Invocation::Check(flags)
+            Invocation::Check(flags, matches.get_flag(ONLINE))
         }
         Some((command, matches)) => {
             for (name, _) in std::mem::take(&mut flags.settings) {
@@ -258,7 +269,7 @@ mod tests {
 
     fn mistakes(line: &str) -> Vec<String> {
         match parse(line) {
-            Invocation::Serve(flags) | Invocation::Check(flags) | Invocation::Token(flags, _) => {
+            Invocation::Serve(flags) | Invocation::Check(flags, _) | Invocation::Token(flags, _) => {
                 flags.mistakes.iter().map(Mistake::to_string).collect()
             }
             Invocation::Operate(flags, _)
@@ -292,6 +303,7 @@ mod tests {
         command.build();
         let check = command.find_subcommand_mut("check").unwrap().render_long_help().to_string();
         assert!(!check.contains("--inbound-port"), "{check}");
+        insta::assert_snapshot!("help_check", check);
         insta::assert_snapshot!(
             "help_token",
             command.find_subcommand_mut("token").unwrap().render_long_help()
@@ -316,13 +328,13 @@ mod tests {
 
     #[test]
     fn flags_may_stand_before_and_behind_the_subcommand() {
-        let Invocation::Check(flags) = parse("rig --inbound-port 1 check --api-http-port=2 --config a.toml")
-        else {
-            panic!("not check");
-        };
+        let line = "rig --inbound-port 1 check --api-http-port=2 --config a.toml";
+        let Invocation::Check(flags, false) = parse(line) else { panic!("not check") };
         assert_eq!(flags.settings, [("INBOUND_PORT", "1".into()), ("API_HTTP_PORT", "2".into())]);
         assert_eq!(flags.config, Some("a.toml".into()));
         assert_eq!(flags.mistakes, []);
+        assert!(matches!(parse("rig check --online --host a"), Invocation::Check(_, true)));
+        assert!(matches!(parse("rig --host a check --online"), Invocation::Check(_, true)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod cli;
 mod completions;
 mod leave;
 mod metrics;
+mod online;
 mod open_files;
 mod operate;
 mod reload;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let done = match cli::parse(std::env::args_os()) {
         Invocation::Print(help) => help.print().map_err(Into::into),
         Invocation::Serve(flags) => serve(flags, &environment),
-        Invocation::Check(flags) => check(flags, &environment),
+        Invocation::Check(flags, online) => check(flags, online, &environment),
         Invocation::Token(flags, request) => token(&request, flags, &environment),
         Invocation::Operate(flags, request) => request.run(Given::gather(flags, &environment), &environment),
         Invocation::Cluster(flags, command) => command.run(Given::gather(flags, &environment), &environment),
@@ -89,7 +90,7 @@ fn serve(flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     Ok(())
 }
 
-fn check(flags: Flags, environment: &Environment) -> Result<(), ExitError> {
+fn check(flags: Flags, online: bool, environment: &Environment) -> Result<(), ExitError> {
     let given = Given::gather(flags, environment);
     let effective = given.to_string();
     let settings = Settings::parse(given)?;
@@ -97,6 +98,9 @@ fn check(flags: Flags, environment: &Environment) -> Result<(), ExitError> {
         print_error(&format!("warning: {warning}\n"));
     }
     write!(std::io::stdout(), "settings are valid\n{effective}")?;
+    if online {
+        online::check(settings)?;
+    }
     Ok(())
 }
 

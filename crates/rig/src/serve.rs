@@ -12,16 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use journal::Pseudonyms;
 use metric::Registry;
 use node::Tasks;
-use telemetry::start_logging;
+use telemetry::{Spans, start_logging};
 
 use crate::leave::LeaveSignals;
 use crate::open_files;
 use crate::reload::{ReadLevel, Reload, Signals, Sources};
 use crate::settings::Settings;
+use brokers::{Brokers, Given};
 use drain::Serving;
-use gateway::Gateway;
+use gateway::{Gateway, Parts};
 use load::Loaded;
 use ports::BoundPorts;
 
@@ -55,15 +57,26 @@ pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::
     served
 }
 
-async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
+async fn serve(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
     let mut leave_signals = LeaveSignals::new()?;
     let signals = Signals::new()?;
     // Loaded before anything listens, so that no client waits at a port until the log is loaded,
     // and none is let in before its revocations are in force.
     let mut registry = Registry::default();
     telemetry::register(&mut registry);
+    let spans = settings.rooms.spans.take().map(Spans::start).transpose()?.map(Arc::new);
+    let audit_key = settings.stored.data.as_ref().and_then(|data| data.audit_key.as_deref());
+    let given = Given {
+        answer_timeout: settings.rooms.proxy.answer_timeout,
+        kafka_timeout: settings.rooms.waiting.kafka,
+        pseudonyms: audit_key.map(Pseudonyms::new),
+        spans: spans.clone(),
+    };
+    let brokers = Brokers::build(settings.brokers, given, &mut registry);
+    let brokers = Box::pin(brokers).await?;
     let (stored, cors) = (settings.stored, &settings.rooms.inbound.cors);
-    let loaded = Box::pin(Loaded::load(stored, settings.cluster, cors, &mut registry)).await?;
+    let apis = (cors, brokers.targets());
+    let loaded = Box::pin(Loaded::load(stored, settings.cluster, apis, &mut registry)).await?;
     let listening = Arc::new(listener::Metrics::register(&mut registry));
     let ports = BoundPorts::bind(&settings.ports, &listening, loaded.membership.is_some())?;
 
@@ -76,8 +89,8 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
         key: settings.files.key,
         apis: loaded.apis.clone(),
     });
-    let sources = Box::pin(brokers::sources(settings.brokers, &mut registry)).await?;
-    let gateway = Gateway::build(settings.rooms, loaded, listening, sources, registry)?;
+    let parts = Parts { loaded, listening, brokers, spans };
+    let mut gateway = Gateway::build(settings.rooms, parts, registry)?;
 
     let mut tasks = Tasks::default();
     gateway.spawn(&mut tasks);

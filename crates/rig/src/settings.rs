@@ -37,6 +37,10 @@ use tracing::Level;
 
 pub(crate) use apis::{definitions_in, variable};
 pub(crate) use broker::BrokerSettings;
+#[cfg(feature = "kafka")]
+pub(crate) use broker::{KafkaLogSettings, KafkaSettings};
+#[cfg(feature = "kinesis")]
+pub(crate) use broker::KinesisSettings;
 pub(crate) use cluster::ClusterSettings;
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
 pub(crate) use kind::{parse_bytes, parse_time};
@@ -157,6 +161,7 @@ impl Settings {
         let cookie = access::read_cookie(reader);
         let cors = network::read_cors(reader, cookie.is_some());
         let (apis, definitions) = apis::read_apis(reader, &cors);
+        apis::check_brokers(reader, &apis, |broker| brokers.has(broker));
         let (extractors, extractors_file) = access::read_extractors(reader);
         let memory = Memory::new(memory::read_waiting_bytes(reader));
         let connections = rooms::read_connections(reader, &memory);

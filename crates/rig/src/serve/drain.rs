@@ -67,7 +67,7 @@ impl Serving {
         let deadline = Instant::now() + grace;
         self.leave.send_replace(true);
         let drained = async {
-            self.gateway.leave_sources(LEAVE.min(grace / 4)).await;
+            self.gateway.node.leave_sources(LEAVE.min(grace / 4)).await;
             node.shut_down(deadline).await;
             timeout_at(deadline, async { while ports.join_next().await.is_some() {} }).await.is_ok()
         };
@@ -86,6 +86,9 @@ impl Serving {
         node.leave().await;
         if !drained {
             tracing::warn!("requests were still open at the end of the grace period");
+        }
+        if let Some(log) = &self.gateway.request_log {
+            log.leave(FLUSH).await;
         }
         if let Some(spans) = self.gateway.spans.take() {
             spawn_blocking(move || spans.shut_down(FLUSH)).await?;

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use admin::Admin;
 use connection::Hub;
-use futures_util::future::join_all;
+use futures_util::future::BoxFuture;
 use inbound::Inbound;
 use metric::Registry;
-use node::{Node, PeerHandler, PeerRoom, Source, Tasks};
+use node::{Node, PeerHandler, PeerRoom, Tasks};
 use proxy::{Collaborators, Proxy, Waiting};
 use seal::{Purpose, Seal};
 use session::Sessions;
-use telemetry::{Reporter, Spans};
+use telemetry::{ReportSink, Reporter, Spans};
 
+use super::brokers::{Answers, Brokers};
 use super::load::Loaded;
 use super::membership::Joining;
 use super::ports::BoundPorts;
@@ -31,8 +32,6 @@ pub(super) struct Gateway {
     pub(super) admin: Admin,
     /// Exports traces; `None` if they are not exported.
     pub(super) spans: Option<Arc<Spans>>,
-    /// Bring events that are not submitted over HTTP.
-    sources: Vec<Arc<dyn Source>>,
     proxy: Arc<Proxy>,
     hub: Arc<Hub>,
     sessions: Sessions,
@@ -41,21 +40,38 @@ pub(super) struct Gateway {
     _canary_revoker: Arc<CanaryRevoker>,
     /// Tells when clients may be let in; `None` for a single node.
     pub(super) joining: Option<Joining>,
+    /// Receives the answers that come by a broker.
+    answers: Option<Answers>,
+    /// Where proxied requests are reported, beside the log.
+    pub(super) request_log: Option<Arc<dyn ReportSink>>,
+    /// Sends what is reported there.
+    reports: Option<BoxFuture<'static, ()>>,
+}
+
+/// What is made before the rooms.
+pub(super) struct Parts {
+    /// What earlier runs have stored.
+    pub(super) loaded: Loaded,
+    /// The metrics of the ports.
+    pub(super) listening: Arc<listener::Metrics>,
+    /// The message brokers.
+    pub(super) brokers: Brokers,
+    /// Exports traces; `None` if they are not exported.
+    pub(super) spans: Option<Arc<Spans>>,
 }
 
 impl Gateway {
     /// Builds each room from its settings and the rooms that it depends on. Registers their
-    /// metrics, and those of the ports (`listening`).
+    /// metrics, and those of the ports.
     ///
     /// # Errors
-    /// Fails if traces cannot be exported.
+    /// Fails if a broker cannot be used as it is configured.
     pub(super) fn build(
         settings: RoomSettings,
-        Loaded { sessions, life, membership, apis }: Loaded,
-        listening: Arc<listener::Metrics>,
-        sources: Vec<Arc<dyn Source>>,
+        Parts { loaded, listening, mut brokers, spans }: Parts,
         mut registry: Registry,
     ) -> anyhow::Result<Self> {
+        let Loaded { sessions, life, membership, apis } = loaded;
         let fencing = membership.as_ref().map(|membership| membership.fencing.clone()).unwrap_or_default();
         // One life seals both kinds of tokens, so that a token alone tells other nodes where to
         // ask.
@@ -71,8 +87,11 @@ impl Gateway {
         let (cluster, joining) =
             membership.map(|membership| (membership.cluster, membership.joining)).unzip();
         let node = Node::new(sessions.clone(), hub.clone(), cluster);
-        let spans = settings.spans.map(Spans::start).transpose()?.map(Arc::new);
         let waiting = Arc::new(Waiting::new(settings.waiting, seal(Purpose::Correlation)));
+        let answers = brokers.answers(&waiting)?;
+        let (request_log, reports) =
+            brokers.request_log.take().map(|reports| (reports.sink, reports.sending)).unzip();
+        node.set_sources(brokers.sources, brokers.are_needed);
         let proxy = Arc::new(Proxy::new(
             proxy::Config { fencing, ..settings.proxy },
             Collaborators {
@@ -81,7 +100,9 @@ impl Gateway {
                 verifier: settings.verifier.clone(),
                 sessions: sessions.clone(),
                 metrics: Arc::new(proxy::Metrics::register(&mut registry)),
-                reporter: Arc::new(Reporter::new(settings.request_log, spans.clone())),
+                reporter: Arc::new(
+                    Reporter::new(settings.request_log, spans.clone()).with_sink(request_log.clone()),
+                ),
             },
         ));
         let canary = Metrics::register(&mut registry);
@@ -116,29 +137,30 @@ impl Gateway {
             proxy,
             inbound,
             admin,
-            sources,
             spans,
             hub,
             sessions,
             canary,
             _canary_revoker: canary_revoker,
             joining,
+            answers,
+            request_log,
+            reports,
         })
     }
 
     /// Spawns the background tasks of the rooms.
-    pub(super) fn spawn(&self, tasks: &mut Tasks) {
+    pub(super) fn spawn(&mut self, tasks: &mut Tasks) {
         self.node.spawn(tasks);
         let proxy = self.proxy.clone();
         tasks.spawn("proxy", async move { proxy.keep().await });
-        for source in &self.sources {
-            tasks.spawn(source.name(), source.clone().run(self.node.clone()));
+        if let Some(answers) = self.answers.take() {
+            tasks.spawn("answers by a broker", answers);
         }
-    }
-
-    /// Takes no more events of brokers, and publishes those that were received.
-    pub(super) async fn leave_sources(&self, within: Duration) {
-        join_all(self.sources.iter().map(|source| source.leave(within))).await;
+        if let Some(reports) = self.reports.take() {
+            // It ends when the node leaves.
+            drop(tokio::spawn(reports));
+        }
     }
 
     /// Returns a canary that connects to the inbound port.

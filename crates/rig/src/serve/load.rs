@@ -8,7 +8,7 @@ use auth::Cors;
 use cluster::identity::NodeIdentity;
 use journal::Journal;
 use metric::Registry;
-use proxy::{Apis, Definitions, FileStore, MemoryStore, Store};
+use proxy::{Apis, Definitions, FileStore, MemoryStore, Store, Targets};
 use seal::Incarnation;
 use session::{MemoryLog, Sessions};
 use tokio::time::Instant;
@@ -29,14 +29,15 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Loads the revocations in force and the APIs. A node of a cluster begins a new life, and
-    /// connects to NATS, but joins nothing yet. `cors` names the pages that may read answers.
+    /// connects to NATS, but joins nothing yet. `cors` names the pages that may read answers,
+    /// `targets` what else than HTTP services requests can go to.
     ///
     /// # Errors
     /// Fails if the data folder or its content cannot be used, or NATS as it is configured.
     pub(super) async fn load(
         settings: StoredSettings,
         cluster: Option<ClusterSettings>,
-        cors: &Cors,
+        (cors, targets): (&Cors, Box<dyn Targets>),
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let folder = settings.data.as_ref().map(|data| data.folder.clone());
@@ -70,7 +71,7 @@ impl Loaded {
             }
             (_, None) => Box::new(MemoryStore::default()),
         };
-        let apis = Arc::new(load_apis(apis, store, cors)?);
+        let apis = Arc::new(load_apis(apis, store, (cors, targets))?);
         Ok(Self { sessions, life, membership, apis })
     }
 }
@@ -97,8 +98,12 @@ fn load_sessions(
 }
 
 /// Loads the definitions of the file, overlaid by the changes that earlier runs have stored.
-fn load_apis(file: Definitions, store: Box<dyn Store>, cors: &Cors) -> anyhow::Result<Apis> {
-    let (mut apis, mut warnings) = Apis::load(file, store, settings::variable)?;
+fn load_apis(
+    file: Definitions,
+    store: Box<dyn Store>,
+    (cors, targets): (&Cors, Box<dyn Targets>),
+) -> anyhow::Result<Apis> {
+    let (mut apis, mut warnings) = Apis::load_with_targets(file, store, settings::variable, targets)?;
     if cors.is_any() {
         warnings.extend(apis.warn_of_cookies());
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use auth::Cors;
 use document::JsonError;
-use proxy::{Definitions, Warning};
+use proxy::{Broker, Definitions, Warning};
 
 use super::NamedFile;
 use super::access::{file_of, json_or_file};
@@ -39,6 +39,13 @@ pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> (Definitions, Optio
         }
     };
     (definitions, file)
+}
+
+/// Notes the endpoints that need a broker which is not configured.
+pub(super) fn check_brokers(reader: &mut Reader, definitions: &Definitions, has: impl Fn(Broker) -> bool) {
+    for fault in definitions.without_broker(has) {
+        reader.mistake(NAME, fault.to_string());
+    }
 }
 
 /// Reads the definitions in a file.

@@ -20,16 +20,18 @@ const DEFAULT_ENDPOINT: &str = "http://localhost:4318/v1/traces";
 /// The setting with the URL of the collector for traces.
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
-/// Reads whether each request is logged.
+/// Reads whether each request is logged. Whether it is reported to Kafka as well is read with the
+/// other settings of Kafka.
 pub(super) fn read_request_log(reader: &mut Reader) -> bool {
     let places = reader.optional("REQUEST_LOG", |text, kind| {
         let places = list(text, &kind)?;
-        match places.iter().find(|place| !place.eq_ignore_ascii_case("console")) {
+        let is_place = |place: &&String| ["console", "kafka"].contains(&&*place.to_ascii_lowercase());
+        match places.iter().find(|place| !is_place(place)) {
             Some(_) => Err(format!("expected {kind}")),
             None => Ok(places),
         }
     });
-    places.is_some()
+    places.is_some_and(|places| places.iter().any(|place| place.eq_ignore_ascii_case("console")))
 }
 
 /// Parses the name of a level: ours, or that of Erlang's logger (RIG).

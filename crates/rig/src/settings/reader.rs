@@ -130,7 +130,7 @@ impl Reader {
     }
 
     /// Like [`Reader::fallible`]; an empty value counts as the default.
-    #[cfg(feature = "nats")]
+    #[cfg(any(feature = "kafka", feature = "kinesis", feature = "nats"))]
     pub(super) fn filled<T>(
         &mut self,
         name: &str,

@@ -74,7 +74,11 @@ pub(super) fn read_connections(reader: &mut Reader, memory: &Arc<Memory>) -> con
 }
 
 pub(super) fn read_waiting(reader: &mut Reader) -> WaitingConfig {
-    WaitingConfig { timeout: reader.time("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT"), ..WaitingConfig::default() }
+    WaitingConfig {
+        timeout: reader.time("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT"),
+        kafka: reader.time("PROXY_KAFKA_RESPONSE_TIMEOUT"),
+        ..WaitingConfig::default()
+    }
 }
 
 pub(super) fn read_proxy(reader: &mut Reader, cors: &Cors, memory: Arc<Memory>) -> proxy::Config {

@@ -65,6 +65,13 @@ pub(crate) fn of_cluster() -> impl Iterator<Item = &'static Setting> {
     cluster::GROUP.settings.iter().filter(is_any)
 }
 
+/// Returns the names of the settings under a heading, for a build in which they have no effect.
+#[cfg(not(all(feature = "kafka", feature = "kinesis")))]
+pub(crate) fn broker_rows(heading: &'static str) -> impl Iterator<Item = &'static str> {
+    let groups = GROUPS.iter().filter(move |group| group.heading == heading);
+    groups.flat_map(|group| group.settings).map(|setting| setting.name)
+}
+
 const fn setting(name: &'static str, default: &'static str, kind: ValueKind, help: &'static str) -> Setting {
     Setting { name, default, kind, help, secret: false }
 }
@@ -108,7 +115,10 @@ pub(crate) const GROUPS: &[Group] = &[
     connections::SUBSCRIPTIONS,
     connections::CONNECTIONS,
     cluster::GROUP,
-    broker::NATS,
+    broker::GROUP,
+    broker::kafka::GROUP,
+    broker::kinesis::GROUP,
+    broker::nats::GROUP,
     proxy::GROUP,
     traces::GROUP,
     limits::GROUP,

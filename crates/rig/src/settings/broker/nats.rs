@@ -1,7 +1,8 @@
 //! The settings of NATS as a broker.
 
-use ::broker::nats::{NatsConfig, Reach};
+use ::broker::nats::{NatsConfig, Reach, StreamConfig};
 
+use crate::settings::kind::ValueKind;
 use crate::settings::nats::{OF_BROKER, read_access};
 use crate::settings::reader::Reader;
 
@@ -24,6 +25,8 @@ pub(super) fn read(reader: &mut Reader) -> Option<NatsConfig> {
         "broadcast" => Some(true),
         _ => None,
     });
+    let stream = read_stream(reader, every);
+    let reply_timeout = reader.time("PROXY_NATS_RESPONSE_TIMEOUT");
     let access = access?;
     for server in access.exposed() {
         reader.warn(format!(
@@ -32,12 +35,44 @@ pub(super) fn read(reader: &mut Reader) -> Option<NatsConfig> {
     }
     for (number, subject) in subjects.iter().enumerate() {
         if let Some(other) = subjects[..number].iter().find(|other| overlap(subject, other)) {
-            reader.warn(format!(
-                "NATS_SOURCE_TOPICS: {other} and {subject} overlap: what is published to both is delivered twice"
-            ));
+            let overlap = format!("{other} and {subject} overlap");
+            match stream {
+                // JetStream refuses such a consumer.
+                Some(_) => {
+                    reader.mistake("NATS_SOURCE_TOPICS", format!("{overlap}, which a stream does not allow"))
+                }
+                None => reader.warn(format!(
+                    "NATS_SOURCE_TOPICS: {overlap}: what is published to both is delivered twice"
+                )),
+            }
         }
     }
-    Some(NatsConfig { access, subjects, reach: if every { Reach::Every } else { Reach::Group(group) } })
+    let reach = if every { Reach::Every } else { Reach::Group(group) };
+    Some(NatsConfig { access, subjects, reach, stream, reply_timeout })
+}
+
+/// Reads the stream that events come from; `None` for core NATS.
+fn read_stream(reader: &mut Reader, every: bool) -> Option<StreamConfig> {
+    let name = |text: &str, kind: ValueKind| match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("expected {kind}")),
+    };
+    let stream = reader.optional("NATS_STREAM", name);
+    let consumer = reader.optional("NATS_CONSUMER", name);
+    let max_deliver: u32 = reader.number("NATS_MAX_DELIVER");
+    for (one, other) in [("NATS_STREAM", "NATS_CONSUMER"), ("NATS_CONSUMER", "NATS_STREAM")] {
+        if reader.is_set(one) && !reader.is_set(other) {
+            reader.mistake(other, format!("missing, although {one} is set"));
+        }
+    }
+    if reader.is_set("NATS_CONSUMER") && every {
+        reader.mistake(
+            "NATS_SOURCE_MODE",
+            "broadcast is not possible with NATS_CONSUMER: of the gateways that share it, one receives a message",
+        );
+    }
+    let max_deliver = Some(max_deliver).filter(|most| *most > 0);
+    Some(StreamConfig { stream: stream?, consumer: consumer?, max_deliver })
 }
 
 /// Returns whether a message can match both subjects.
@@ -64,13 +99,19 @@ fn is_subject(text: &str) -> bool {
     text.split('.').enumerate().all(part)
 }
 
+/// Returns whether a text names a stream or a consumer: it is a part of subjects, and of file names
+/// of the server.
+fn is_name(text: &str) -> bool {
+    is_token(text) && !text.contains(['.', '*', '>', '/', '\\'])
+}
+
 fn is_token(text: &str) -> bool {
     !text.is_empty() && !text.contains(|char: char| char.is_whitespace() || char.is_control())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_subject, overlap};
+    use super::{is_name, is_subject, overlap};
 
     #[test]
     fn subjects_are_those_of_nats() {
@@ -79,6 +120,14 @@ mod tests {
         }
         for subject in ["", ".", "a..b", "a.", "a b", "a.>.b", "a>", "a*.b", "a\u{0}"] {
             assert!(!is_subject(subject), "{subject}");
+        }
+    }
+
+    #[test]
+    fn names_of_streams_are_parts_of_subjects() {
+        assert!(is_name("ORDERS-1_a"));
+        for name in ["", "a.b", "*", "a>", "a b", "a/b", "a\\b"] {
+            assert!(!is_name(name), "{name}");
         }
     }
 

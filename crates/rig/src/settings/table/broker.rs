@@ -1,51 +1,26 @@
 //! Message brokers.
 
-use super::{Group, ValueKind, secret, setting, text};
+use super::{Group, ValueKind, setting};
 
-pub(super) const NATS: Group = Group {
-    heading: "NATS as a broker",
+pub(super) mod kafka;
+pub(super) mod kinesis;
+pub(super) mod nats;
+
+/// What is the same for all of them.
+pub(super) const GROUP: Group = Group {
+    heading: "Message brokers",
     settings: &[
         setting(
-            "NATS_SERVERS",
-            "",
-            text("URLS", "addresses of NATS servers, such as nats-1:4222 or tls://nats-2:4222, by commas"),
-            "The NATS servers that events come from; not set: none do. Independent of CLUSTER_NATS",
+            "BROKERS_NEEDED",
+            "false",
+            ValueKind::Switch,
+            "Whether /readyz and /_rig/health fail while a broker is not connected",
         ),
         setting(
-            "NATS_SOURCE_TOPICS",
-            "rig",
-            text("SUBJECTS", "subjects, by commas; * and > are wildcards"),
-            "The subjects that events come from",
+            "PROXY_BROKER_CREDENTIALS",
+            "drop",
+            ValueKind::Word(&["drop", "keep"]),
+            "Whether the events of endpoints with a broker as their target contain the tokens and cookies of their requests; keep: as in RIG",
         ),
-        setting(
-            "NATSTOFILTER_QUEUE_GROUP",
-            "rig-nats-to-filter",
-            text("NAME", "a name without spaces"),
-            "The queue group of the subscriptions: of the gateways in it, one receives an event",
-        ),
-        setting(
-            "NATS_SOURCE_MODE",
-            "group",
-            ValueKind::Word(&["group", "broadcast"]),
-            "group: one gateway receives an event and passes it to the others of its cluster; broadcast: each receives it from NATS",
-        ),
-        setting("NATS_USER", "", text("TEXT", "any text"), "The user at NATS"),
-        secret("NATS_PASSWORD", text("TEXT", "any text"), "Its password"),
-        secret("NATS_TOKEN", text("TEXT", "any text"), "A token for NATS, in place of a user"),
-        setting("NATS_CREDS", "", ValueKind::File, "A file of credentials for NATS, as nsc makes it"),
-        setting("NATS_NKEY", "", ValueKind::File, "A file with the seed of an NKey"),
-        setting(
-            "NATS_CA",
-            "",
-            ValueKind::File,
-            "The certificate authorities of NATS (PEM), in place of those of the system; requires TLS",
-        ),
-        setting(
-            "NATS_CERT",
-            "",
-            ValueKind::File,
-            "The certificate of this node for NATS (PEM), with NATS_KEY",
-        ),
-        setting("NATS_KEY", "", ValueKind::File, "Its private key (PEM)"),
     ],
 };

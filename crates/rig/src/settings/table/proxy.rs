@@ -50,8 +50,8 @@ pub(super) const GROUP: Group = Group {
         setting(
             "REQUEST_LOG",
             "",
-            text("PLACES", "console; kafka is not in this version yet"),
-            "Where each proxied request is reported, separated by commas; console: a line in the log, at every LOG_LEVEL",
+            text("PLACES", "console or kafka, or both"),
+            "Where each proxied request is reported, separated by commas; console: a line in the log, at every LOG_LEVEL; kafka: a message in KAFKA_LOG_TOPIC",
         ),
     ],
 };

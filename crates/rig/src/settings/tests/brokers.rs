@@ -1,6 +1,8 @@
 //! Settings of message brokers.
 
-use ::broker::nats::Reach;
+use std::time::Duration;
+
+use ::broker::nats::{Reach, StreamConfig};
 
 use super::*;
 
@@ -27,6 +29,31 @@ fn events_come_from_nats_if_it_is_named() {
     assert_eq!((nats.subjects.len(), nats.reach), (2, Reach::Group("g".to_owned())));
     let every = parse(&[], &[NATS, ("NATS_SOURCE_MODE", "broadcast")]).unwrap().brokers.nats.unwrap();
     assert_eq!(every.reach, Reach::Every);
+}
+
+#[test]
+fn a_stream_needs_a_consumer_that_its_gateways_share() {
+    let plain = parse(&[], &[NATS]).unwrap().brokers.nats.unwrap();
+    assert_eq!((plain.stream, plain.reply_timeout), (None, Duration::from_secs(60)));
+    let stream = [NATS, ("NATS_STREAM", "S"), ("NATS_CONSUMER", "C")];
+    let more = [("NATS_MAX_DELIVER", "5"), ("PROXY_NATS_RESPONSE_TIMEOUT", "1500")];
+    let nats = parse(&[], &[&stream[..], &more].concat()).unwrap().brokers.nats.unwrap();
+    let expected = StreamConfig { stream: "S".to_owned(), consumer: "C".to_owned(), max_deliver: Some(5) };
+    assert_eq!((nats.stream, nats.reply_timeout), (Some(expected), Duration::from_millis(1500)));
+    let endless = parse(&[], &stream).unwrap().brokers.nats.unwrap().stream.unwrap();
+    assert_eq!(endless.max_deliver, None);
+
+    for (variables, reason) in [
+        (&[("NATS_STREAM", "S")][..], "missing, although NATS_STREAM is set"),
+        (&[("NATS_CONSUMER", "C")], "missing, although NATS_CONSUMER is set"),
+        (&[("NATS_STREAM", "a.b"), ("NATS_CONSUMER", "C")], "the name of a stream"),
+        (&[("NATS_STREAM", "S"), ("NATS_CONSUMER", "a b")], "the name of a consumer"),
+        (&[stream[1], stream[2], ("NATS_SOURCE_MODE", "broadcast")], "broadcast is not possible"),
+        (&[stream[1], stream[2], ("NATS_SOURCE_TOPICS", "a.b,a.*")], "a.b and a.* overlap"),
+    ] {
+        let told = mistakes(&[&[NATS], variables].concat());
+        assert!(told.contains(reason), "{told}");
+    }
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! Reads topics at every node, without a group: a consumer assigns itself all partitions.
+//!
+//! A partition that is there when its topic is first seen is read from its end, one that appears
+//! later from its beginning: nothing is missed that is written once this has begun.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::Link;
+
+/// How often new partitions are looked for.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// How often the partitions are looked for while not all are found. While brokers are away, a look
+/// also takes until [`WITHIN`].
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long one question to the brokers may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// A topic and the number of a partition of it.
+type Place = (Arc<str>, i32);
+
+/// Assigns the partitions of some topics to a consumer.
+pub(crate) struct Everywhere<C: ConsumerContext + 'static> {
+    consumer: Arc<StreamConsumer<C>>,
+    link: Link,
+    topics: Vec<Arc<str>>,
+    /// Where to go on, for partitions that an earlier consumer has read.
+    resume: HashMap<Place, i64>,
+    /// The number of partitions that each topic had when it was first seen; 0 if it did not exist.
+    first: HashMap<Arc<str>, i32>,
+    assigned: HashSet<Place>,
+}
+
+/// Sets what a consumer without a group needs. The library wants the name of a group, which it
+/// then does not join.
+pub(crate) fn without_group(client: &mut ClientConfig) {
+    client
+        .set("group.id", "rig-without-group")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false");
+}
+
+impl<C: ConsumerContext + 'static> Everywhere<C> {
+    /// Returns one that has assigned nothing yet. `resume` says where to go on with partitions that
+    /// were read before.
+    pub(crate) fn new(
+        consumer: Arc<StreamConsumer<C>>,
+        link: Link,
+        topics: Vec<Arc<str>>,
+        resume: HashMap<(Arc<str>, i32), i64>,
+    ) -> Self {
+        let (first, assigned) = Default::default();
+        Self { consumer, link, topics, resume, first, assigned }
+    }
+
+    /// Assigns all partitions, and those that appear later. Never returns. `is_ready` becomes true
+    /// when everything that was there at first is assigned, and stays so.
+    pub(crate) async fn keep(mut self, is_ready: watch::Sender<bool>) {
+        loop {
+            let looking = spawn_blocking(move || {
+                let is_complete = self.look();
+                (self, is_complete)
+            });
+            let is_complete;
+            (self, is_complete) = looking.await.expect("looking for partitions does not panic");
+            if is_complete {
+                is_ready.send_replace(true);
+            }
+            sleep(if is_complete { EVERY } else { AGAIN }).await;
+        }
+    }
+
+    /// Looks for partitions, and assigns those that are not. Returns whether all are assigned.
+    /// Blocks on network I/O.
+    fn look(&mut self) -> bool {
+        let mut is_complete = true;
+        for topic in self.topics.clone() {
+            let found = match self.partitions(&topic) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.link.warn("metadata", &format!("{topic}: {error}"));
+                    is_complete = false;
+                    continue;
+                }
+            };
+            if found == 0 {
+                self.link.warn("no topic", &format!("{topic}: there is no such topic yet"));
+            }
+            let first = *self.first.entry(topic.clone()).or_insert(found);
+            for partition in 0..found {
+                let place = (topic.clone(), partition);
+                if !self.assigned.contains(&place)
+                    && let Err(error) = self.assign(place, partition < first)
+                {
+                    self.link.warn("partition", &format!("{topic} {partition}: {error}"));
+                    is_complete = false;
+                }
+            }
+        }
+        is_complete
+    }
+
+    /// Returns the number of partitions; 0 if there is no such topic.
+    fn partitions(&self, topic: &str) -> Result<i32, KafkaError> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), WITHIN)?;
+        let topic = metadata.topics().iter().find(|found| found.name() == topic);
+        match topic.map(|topic| (topic.error().map(RDKafkaErrorCode::from), topic.partitions().len())) {
+            Some((None, count)) => Ok(count.try_into().unwrap_or(i32::MAX)),
+            Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) => Ok(0),
+            Some((Some(error), _)) => Err(KafkaError::MetadataFetch(error)),
+            None => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)),
+        }
+    }
+
+    fn assign(&mut self, place: Place, was_there: bool) -> Result<(), KafkaError> {
+        let (topic, partition) = &place;
+        let from = match self.resume.get(&place) {
+            Some(next) => Offset::Offset(*next),
+            // The number, and not "the end": the library would look for that later, and what is
+            // written until then would be missed.
+            None if was_there => {
+                let (_, high) = self.consumer.fetch_watermarks(topic, *partition, WITHIN)?;
+                Offset::Offset(high)
+            }
+            None => Offset::Beginning,
+        };
+        let mut added = TopicPartitionList::new();
+        added.add_partition_offset(topic, *partition, from)?;
+        self.consumer.incremental_assign(&added)?;
+        self.assigned.insert(place);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rig_tests::{KafkaMessage, KafkaServer};
+
+    use super::*;
+    use crate::kafka::KafkaAccess;
+
+    fn everywhere(server: &KafkaServer, topics: &[&str], resume: HashMap<Place, i64>) -> Everywhere<Link> {
+        let access = KafkaAccess {
+            brokers: vec![server.address().to_string()],
+            tls: None,
+            sasl: None,
+            restart_delay: Duration::from_secs(1),
+            properties: Vec::new(),
+        };
+        let link = Link::new(&access, "test");
+        let mut client = access.client();
+        without_group(&mut client);
+        let consumer = client.create_with_context(link.clone()).unwrap();
+        let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
+        Everywhere::new(Arc::new(consumer), link, topics, resume)
+    }
+
+    /// Returns the topics, partitions and offsets that are assigned.
+    fn assigned(everywhere: &Everywhere<Link>) -> Vec<(String, i32, Offset)> {
+        let list = everywhere.consumer.assignment().unwrap();
+        let place = |topic: &str, partition| (topic.to_owned(), partition);
+        let elements = list.elements();
+        let mut all: Vec<_> = elements
+            .iter()
+            .map(|element| (place(element.topic(), element.partition()), element.offset()))
+            .collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        all.into_iter().map(|((topic, partition), offset)| (topic, partition, offset)).collect()
+    }
+
+    fn expected(all: &[(&str, i32, Offset)]) -> Vec<(String, i32, Offset)> {
+        all.iter().map(|(topic, partition, offset)| ((*topic).to_owned(), *partition, *offset)).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn partitions_begin_at_their_end_and_those_that_appear_later_at_their_beginning() {
+        let server = KafkaServer::start();
+        let client = server.client();
+        client.create_topic("a", 2);
+        client.produce("a", &[KafkaMessage::of("x").partition(0), KafkaMessage::of("x").partition(0)]);
+        let resume = HashMap::from([((Arc::from("a"), 1), 0)]);
+        let mut everywhere = everywhere(&server, &["a", "later"], resume);
+        assert!(everywhere.look(), "a topic that does not exist is complete");
+        let now = [("a", 0, Offset::Offset(2)), ("a", 1, Offset::Offset(0))];
+        assert_eq!(assigned(&everywhere), expected(&now));
+
+        client.add_partitions("a", 3);
+        client.create_topic("later", 1);
+        // One that knows the new partition.
+        let client = server.client();
+        client.produce("a", &[KafkaMessage::of("x").partition(0), KafkaMessage::of("x").partition(2)]);
+        assert!(everywhere.look());
+        let then = [now[0], now[1], ("a", 2, Offset::Beginning), ("later", 0, Offset::Beginning)];
+        assert_eq!(assigned(&everywhere), expected(&then));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_there_is_read_from_its_end_however_late_the_brokers_are_reached() {
+        let mut server = KafkaServer::start();
+        let client = server.client();
+        client.create_topic("a", 1);
+        client.produce("a", &[KafkaMessage::of("x")]);
+        server.stop();
+        let mut everywhere = everywhere(&server, &["a"], HashMap::new());
+        assert!(!everywhere.look());
+        assert_eq!(assigned(&everywhere), []);
+        server.restart();
+        let mut looks = 0;
+        while !everywhere.look() {
+            looks += 1;
+            assert!(looks < 10, "the brokers are reached");
+        }
+        assert_eq!(assigned(&everywhere), expected(&[("a", 0, Offset::Offset(1))]));
+    }
+}

@@ -1,0 +1,129 @@
+//! How far each partition was taken, and stored.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+/// A partition: the position of its topic in the settings, and its number.
+pub(super) type Partition = (usize, i32);
+
+/// The offsets of the partitions that messages were taken from.
+#[derive(Default)]
+pub(super) struct Offsets(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    taken: HashMap<Partition, Taken>,
+    /// Grows whenever partitions are revoked.
+    epoch: u64,
+}
+
+/// How far a partition was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Taken {
+    /// The offset of the message to read next.
+    next: i64,
+    /// Since when this node has the partition.
+    epoch: u64,
+    is_stored: bool,
+}
+
+/// What can be stored once everything that was taken before is flushed.
+pub(super) struct Batch(Vec<(Partition, Taken)>);
+
+impl Offsets {
+    /// Notes that the message with this offset was taken.
+    pub(super) fn take(&self, partition: Partition, offset: i64) {
+        let mut inner = self.0.lock();
+        let epoch = inner.epoch;
+        let taken = inner.taken.entry(partition).or_insert(Taken { next: 0, epoch, is_stored: false });
+        (taken.next, taken.is_stored) = (offset + 1, false);
+    }
+
+    /// Forgets a partition that was revoked: another node may be further by now, and an offset that
+    /// is stored later would move it back.
+    pub(super) fn forget(&self, partition: Partition) {
+        let mut inner = self.0.lock();
+        inner.taken.remove(&partition);
+        inner.epoch += 1;
+    }
+
+    /// Forgets all partitions: the next consumer of the group begins with what is committed.
+    pub(super) fn forget_all(&self) {
+        let mut inner = self.0.lock();
+        inner.taken.clear();
+        inner.epoch += 1;
+    }
+
+    /// Returns what was taken and not stored.
+    pub(super) fn unstored(&self) -> Batch {
+        let inner = self.0.lock();
+        let unstored = inner.taken.iter().filter(|(_, taken)| !taken.is_stored);
+        Batch(unstored.map(|(partition, taken)| (*partition, *taken)).collect())
+    }
+
+    /// Notes that a batch is flushed. Returns the offsets to store: those of partitions that were
+    /// not revoked meanwhile.
+    pub(super) fn flushed(&self, batch: Batch) -> Vec<(Partition, i64)> {
+        let mut inner = self.0.lock();
+        let mut stored = Vec::with_capacity(batch.0.len());
+        for (partition, Taken { next, epoch, .. }) in batch.0 {
+            if let Some(taken) = inner.taken.get_mut(&partition).filter(|taken| taken.epoch == epoch) {
+                taken.is_stored = taken.next == next;
+                stored.push((partition, next));
+            }
+        }
+        stored
+    }
+
+    /// Returns the offset of the message to read next, for each partition.
+    pub(super) fn positions(&self) -> HashMap<Partition, i64> {
+        self.0.lock().taken.iter().map(|(partition, taken)| (*partition, taken.next)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flush(offsets: &Offsets) -> Vec<(Partition, i64)> {
+        let mut stored = offsets.flushed(offsets.unstored());
+        stored.sort_unstable();
+        stored
+    }
+
+    #[test]
+    fn the_last_offset_of_each_partition_is_stored_once() {
+        let offsets = Offsets::default();
+        for (partition, offset) in [(0, 7), (1, 3), (0, 8), (0, 11)] {
+            offsets.take((0, partition), offset);
+        }
+        assert_eq!(flush(&offsets), [((0, 0), 12), ((0, 1), 4)]);
+        assert_eq!(flush(&offsets), []);
+        offsets.take((0, 1), 4);
+        assert_eq!(flush(&offsets), [((0, 1), 5)]);
+    }
+
+    #[test]
+    fn what_is_taken_while_a_batch_is_flushed_belongs_to_the_next() {
+        let offsets = Offsets::default();
+        offsets.take((0, 0), 1);
+        let batch = offsets.unstored();
+        offsets.take((0, 0), 2);
+        assert_eq!(offsets.flushed(batch), [((0, 0), 2)]);
+        assert_eq!(flush(&offsets), [((0, 0), 3)]);
+    }
+
+    #[test]
+    fn what_is_not_stored_when_a_partition_is_revoked_is_not_stored_later() {
+        let offsets = Offsets::default();
+        offsets.take((0, 0), 1);
+        offsets.take((1, 0), 1);
+        let batch = offsets.unstored();
+        offsets.forget((0, 0));
+        // It came back, and another node has taken more meanwhile.
+        offsets.take((0, 0), 100);
+        assert_eq!(offsets.flushed(batch), [((1, 0), 2)]);
+        assert_eq!(flush(&offsets), [((0, 0), 101)]);
+    }
+}

@@ -1,0 +1,255 @@
+//! The loop of the source: receives, publishes in order, and stores how far it has got.
+//!
+//! It polls the consumer all the time, also while it waits for something else: who does not poll is
+//! thrown out of the group.
+
+use std::collections::{HashSet, VecDeque};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use node::Node;
+use rdkafka::consumer::stream_consumer::{MessageStream, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use tokio::sync::watch;
+use tokio::task::{coop, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Link;
+use super::observer::Observer;
+use super::offsets::Offsets;
+use super::source::Stage;
+use super::work::{Outcome, Work};
+use crate::intake::Feed;
+
+/// Limit of the messages that are taken before how far this is gets stored.
+const BATCH: usize = 1000;
+
+/// Limit of the time until it gets stored.
+const STORE: Duration = Duration::from_millis(100);
+
+/// How long something may wait before nothing more is fetched.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Receives from one consumer.
+pub(super) struct Reader<'c> {
+    consumer: &'c Arc<StreamConsumer<Observer>>,
+    messages: MessageStream<'c, Observer>,
+    /// What was received while something else waited. Little: nothing is fetched then.
+    early: VecDeque<BorrowedMessage<'c>>,
+    work: &'c Work,
+    node: &'c Node,
+    feeds: &'c [Feed],
+    offsets: &'c Offsets,
+    link: &'c Link,
+    stage: watch::Receiver<Stage>,
+    /// Whether a group keeps how far it has got.
+    stores: bool,
+    /// How many messages were taken since the last time, and when the first of them was.
+    unstored: usize,
+    since: Option<Instant>,
+    /// The partitions of which something was committed by this consumer.
+    committed: HashSet<(usize, i32)>,
+    /// The consumer is of no use any more.
+    fatal: Option<KafkaError>,
+}
+
+impl<'c> Reader<'c> {
+    pub(super) fn new(
+        consumer: &'c Arc<StreamConsumer<Observer>>,
+        (work, node): (&'c Work, &'c Node),
+        (feeds, offsets): (&'c [Feed], &'c Offsets),
+        stores: bool,
+    ) -> Self {
+        let (early, unstored, since, committed, fatal) = Default::default();
+        let (messages, stage, link) = (consumer.stream(), work.stage.clone(), &work.link);
+        Self {
+            consumer,
+            messages,
+            early,
+            work,
+            node,
+            feeds,
+            offsets,
+            link,
+            stage,
+            stores,
+            unstored,
+            since,
+            committed,
+            fatal,
+        }
+    }
+
+    /// Receives until the gateway stops, and then stores how far it has got.
+    ///
+    /// # Errors
+    /// Fails if the consumer is of no use any more.
+    pub(super) async fn read(mut self) -> Result<(), KafkaError> {
+        loop {
+            let is_leaving = *self.stage.borrow() != Stage::Running;
+            let due = self.since.map(|since| since + STORE);
+            if is_leaving || self.unstored >= BATCH || due.is_some_and(|due| due <= Instant::now()) {
+                self.store().await;
+            }
+            if is_leaving {
+                self.commit().await;
+                return Ok(());
+            }
+            if let Some(error) = self.fatal {
+                return Err(error);
+            }
+            if let Some(message) = self.next(due).await {
+                if self.take(message).await == Outcome::Left {
+                    continue;
+                }
+                self.unstored += 1;
+                self.since.get_or_insert_with(Instant::now);
+            }
+            coop::consume_budget().await;
+        }
+    }
+
+    /// Returns the next message; `None` if it is time for something else.
+    async fn next(&mut self, due: Option<Instant>) -> Option<BorrowedMessage<'c>> {
+        if let Some(message) = self.early.pop_front() {
+            return Some(message);
+        }
+        let next = match self.messages.next().now_or_never() {
+            Some(next) => next,
+            None => {
+                let due = async {
+                    match due.or(self.since.map(|since| since + STORE)) {
+                        Some(due) => sleep_until(due).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    _ = self.stage.wait_for(|stage| *stage != Stage::Running) => return None,
+                    next = self.messages.next() => next,
+                    () = due => return None,
+                }
+            }
+        };
+        self.received(next.expect("the stream does not end"))
+    }
+
+    /// Takes a message.
+    async fn take(&mut self, message: BorrowedMessage<'c>) -> Outcome {
+        // Only these were asked for.
+        let Some(topic) = self.feeds.iter().position(|feed| *feed.topic == *message.topic()) else {
+            return Outcome::Done;
+        };
+        let (work, node, feed) = (self.work, self.node, &self.feeds[topic]);
+        let outcome = self.patiently(work.take(node, feed, &message)).await;
+        if outcome == Outcome::Done {
+            self.offsets.take((topic, message.partition()), message.offset());
+        }
+        outcome
+    }
+
+    /// Stores how far it has got, once everything up to there is flushed.
+    async fn store(&mut self) {
+        let (batch, node) = (self.offsets.unstored(), self.node);
+        self.patiently(node.flushed()).await;
+        let flushed = self.offsets.flushed(batch);
+        (self.unstored, self.since) = (0, None);
+        if flushed.is_empty() || !self.stores {
+            return;
+        }
+        let mut list = TopicPartitionList::with_capacity(flushed.len());
+        let added = flushed.iter().try_for_each(|((topic, partition), next)| {
+            list.add_partition_offset(&self.feeds[*topic].topic, *partition, Offset::Offset(*next))
+        });
+        match added.and_then(|()| self.consumer.store_offsets(&list)) {
+            Ok(()) => self.commit_first(flushed.iter().map(|(place, _)| *place)),
+            // Revoked meanwhile: whoever has the partition now reads these messages again.
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => {}
+            Err(error) => self.link.warn("store", &error),
+        }
+    }
+
+    /// Commits at once what is stored of a partition for the first time: without a committed offset,
+    /// whoever reads it after a crash would begin at its end.
+    fn commit_first(&mut self, places: impl Iterator<Item = (usize, i32)>) {
+        let known = self.committed.len();
+        self.committed.extend(places);
+        if self.committed.len() > known
+            && let Err(error) = self.consumer.commit_consumer_state(CommitMode::Async)
+        {
+            self.link.warn("commit", &error);
+        }
+    }
+
+    /// Commits what is stored.
+    async fn commit(&mut self) {
+        if !self.stores {
+            return;
+        }
+        let consumer = self.consumer.clone();
+        let committing = spawn_blocking(move || consumer.commit_consumer_state(CommitMode::Sync));
+        let committed = self.patiently(committing).await.expect("a commit does not panic");
+        if let Err(error) = committed
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
+        {
+            self.link.warn("commit", &error);
+        }
+    }
+
+    /// Waits for something. If it takes long, fetches nothing more until it is done, but serves
+    /// the consumer.
+    async fn patiently<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Ok(done) = timeout(PATIENCE, &mut work).await {
+            return done;
+        }
+        self.pause();
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut work => break done,
+                next = self.messages.next() => {
+                    // It is of a partition that was assigned meanwhile.
+                    if let Some(message) = self.received(next.expect("the stream does not end")) {
+                        self.early.push_back(message);
+                        self.pause();
+                    }
+                }
+            }
+        };
+        self.resume();
+        done
+    }
+
+    fn pause(&self) {
+        self.consumer.context().set_paused(true);
+        let paused = self.consumer.assignment().and_then(|assigned| self.consumer.pause(&assigned));
+        if let Err(error) = paused {
+            self.link.warn("pause", &error);
+        }
+    }
+
+    fn resume(&self) {
+        self.consumer.context().set_paused(false);
+        let resumed = self.consumer.assignment().and_then(|assigned| self.consumer.resume(&assigned));
+        if let Err(error) = resumed {
+            self.link.warn("resume", &error);
+        }
+    }
+
+    /// Returns what was received, if it is a message.
+    fn received(&mut self, received: Result<BorrowedMessage<'c>, KafkaError>) -> Option<BorrowedMessage<'c>> {
+        match received {
+            Ok(message) => return Some(message),
+            Err(error @ KafkaError::MessageConsumptionFatal(_)) => self.fatal = Some(error),
+            // The library tries again by itself.
+            Err(error) => self.link.warn(&format!("{:?}", error.rdkafka_error_code()), &error),
+        }
+        None
+    }
+}

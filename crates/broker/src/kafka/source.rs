@@ -1,0 +1,342 @@
+//! Events that come from topics.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use avro::Registry;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending};
+use node::{EventOrigin, Node, Source};
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, timeout};
+
+use super::access::{AccessError, explain};
+use super::dead_letters::DeadLetters;
+use super::everywhere::{Everywhere, without_group};
+use super::observer::Observer;
+use super::offsets::Offsets;
+use super::reader::Reader;
+use super::work::Work;
+use super::{KafkaAccess, Link, NAME};
+use crate::intake::{Feed, Intake};
+
+/// A consumer that was of use for a shorter time counts as an attempt that has failed.
+pub(super) const SHORT: Duration = Duration::from_secs(5);
+
+/// The first pause before another attempt. Each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often what is stored is committed: a node that is killed leaves as much to repeat.
+const COMMIT: Duration = Duration::from_secs(5);
+
+/// Where events come from.
+#[derive(Clone)]
+pub struct KafkaConfig {
+    /// Where Kafka is.
+    pub access: KafkaAccess,
+    /// The topics, by their names.
+    pub topics: Vec<String>,
+    /// Which nodes receive an event.
+    pub reach: Reach,
+    /// Where to begin in a partition of which the group has stored nothing, or of which the
+    /// messages to read next are no longer there.
+    pub reset: Reset,
+    /// The topic for messages that are no events; `None` to drop them.
+    pub dead_letters: Option<String>,
+    /// The registry of schemas; `None` if nothing is in Avro.
+    pub registry: Option<Arc<Registry>>,
+}
+
+/// Which of the nodes that read a topic receive a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One of those in the group, which passes it on to the other nodes of its cluster.
+    Group {
+        /// The group.
+        id: String,
+        /// The name of this node in it. A node that comes back under the same name, within the
+        /// time that the group waits for it, gets its partitions again without a rebalance.
+        instance: Option<String>,
+    },
+    /// Each, without a group: from the end at each start.
+    Every,
+}
+
+/// Where to begin in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// With the first message that is written from now on.
+    Latest,
+    /// With the first message that is there.
+    Earliest,
+}
+
+/// Publishes what is written to the topics.
+pub struct KafkaSource {
+    config: KafkaConfig,
+    feeds: Arc<[Feed]>,
+    work: Work,
+    link: Link,
+    /// How far each partition was taken. Outlives a consumer.
+    offsets: Arc<Offsets>,
+    stage: watch::Sender<Stage>,
+    /// Whether everything that was there at first is read, for nodes without a group.
+    ready: Mutex<Option<watch::Receiver<bool>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Running,
+    /// Nothing more is to be received.
+    Leaving,
+    /// What was received is published, and how far this is is committed.
+    Left,
+}
+
+/// A consumer that is closed by a thread that may wait: it leaves its group then.
+struct Closing(Option<Arc<StreamConsumer<Observer>>>);
+
+impl KafkaSource {
+    /// Returns a source. It connects when it is run.
+    ///
+    /// # Errors
+    /// Fails if the configuration cannot be used, or a file cannot be read.
+    ///
+    /// # Panics
+    /// Panics if this thread is none of a runtime.
+    #[expect(clippy::unused_async, reason = "as the other sources, and only in a runtime")]
+    pub async fn new(config: KafkaConfig, intake: Intake) -> Result<Self, AccessError> {
+        config.access.check()?;
+        let origin = match config.reach {
+            Reach::Group { .. } => EventOrigin::Here,
+            Reach::Every => EventOrigin::Everywhere,
+        };
+        let feed = |topic: &String| Feed { source: NAME, topic: topic.as_str().into(), origin };
+        let feeds: Arc<[Feed]> = config.topics.iter().map(feed).collect();
+        let link = Link::new(&config.access, "events");
+        let topic = config.dead_letters.as_deref();
+        let dead_letters = topic.map(|topic| DeadLetters::new(&config.access, topic.into())).transpose()?;
+        let (stage, running) = watch::channel(Stage::Running);
+        let work = Work {
+            intake,
+            registry: config.registry.clone(),
+            dead_letters,
+            link: link.clone(),
+            stage: running,
+            restart_delay: config.access.restart_delay,
+        };
+        let source =
+            Self { config, feeds, work, link, offsets: Arc::default(), stage, ready: Mutex::default() };
+        // Finds what only the library knows, such as whether a key fits its certificate. Without a
+        // group, there is nothing to leave.
+        let mut client = source.client();
+        client.remove("group.id");
+        drop(source.consumer(&client)?);
+        Ok(source)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = self.config.access.client();
+        // Unlike what is set below, these may be changed by KAFKA_PROPERTIES.
+        for (name, value) in [
+            // 64 MiB for each consumer otherwise.
+            ("queued.max.messages.kbytes", "8192"),
+            // One answer is not more than what may be queued.
+            ("fetch.max.bytes", "8388608"),
+            ("fetch.wait.max.ms", "100"),
+            // How long nothing is fetched when as much is queued as may be. A second otherwise,
+            // in which the queue is emptied many times.
+            ("fetch.queue.backoff.ms", "10"),
+        ] {
+            if client.get(name).is_none() {
+                client.set(name, value);
+            }
+        }
+        let reset = match self.config.reset {
+            Reset::Latest => "latest",
+            Reset::Earliest => "earliest",
+        };
+        client.set("auto.offset.reset", reset).set("partition.assignment.strategy", "cooperative-sticky");
+        match &self.config.reach {
+            Reach::Group { id, instance } => {
+                client
+                    .set("group.id", id)
+                    .set("enable.auto.offset.store", "false")
+                    .set("enable.auto.commit", "true")
+                    .set("auto.commit.interval.ms", COMMIT.as_millis().to_string());
+                if let Some(instance) = instance {
+                    client.set("group.instance.id", instance);
+                }
+            }
+            Reach::Every => without_group(&mut client),
+        }
+        client
+    }
+
+    fn consumer(&self, client: &ClientConfig) -> Result<Closing, AccessError> {
+        let metrics = self.work.intake.metrics().clone();
+        let observer = Observer::new(self.link.clone(), metrics, self.feeds.clone(), self.offsets.clone());
+        let consumer = client.create_with_context(observer).map_err(|error| explain(&error))?;
+        Ok(Closing(Some(Arc::new(consumer))))
+    }
+
+    /// Receives and publishes. Returns if nothing can follow: after [`Source::leave`], or if the
+    /// consumer is of no use any more.
+    async fn consume(&self, node: &Node) -> Result<(), AccessError> {
+        let refused = |error: &dyn std::fmt::Display| AccessError::Refused(error.to_string());
+        let mut beside = JoinSet::new();
+        if let Some(oauth) = self.config.access.oauth() {
+            oauth.renew().await.map_err(|error| refused(&error))?;
+            let link = self.link.clone();
+            beside.spawn(async move { oauth.keep_fresh(|error| link.warn("token", error)).await });
+        }
+        let closing = self.consumer(&self.client())?;
+        let consumer = closing.consumer();
+        for feed in &*self.feeds {
+            self.work.intake.expect(feed);
+        }
+        let topics = self.feeds.iter().map(|feed| feed.topic.clone());
+        let stores = match &self.config.reach {
+            Reach::Group { .. } => {
+                self.offsets.forget_all();
+                let topics: Vec<_> = self.config.topics.iter().map(String::as_str).collect();
+                consumer.subscribe(&topics).map_err(|error| explain(&error))?;
+                true
+            }
+            Reach::Every => {
+                let positions = self.offsets.positions().into_iter();
+                let place = |((topic, partition), next): ((usize, i32), _)| {
+                    ((self.feeds[topic].topic.clone(), partition), next)
+                };
+                let resume: HashMap<_, _> = positions.map(place).collect();
+                let everywhere =
+                    Everywhere::new(consumer.clone(), self.link.clone(), topics.collect(), resume);
+                let (is_ready, ready) = watch::channel(false);
+                *self.ready.lock() = Some(ready);
+                beside.spawn(everywhere.keep(is_ready));
+                false
+            }
+        };
+        let offsets = (&*self.feeds, &*self.offsets);
+        let reading = Box::pin(Reader::new(consumer, (&self.work, node), offsets, stores).read());
+        let ended = tokio::select! {
+            read = reading => read.map_err(|error| explain(&error)),
+            Some(ended) = beside.join_next() => match ended {
+                Err(panic) => Err(refused(&panic)),
+                Ok(()) => Err(refused(&"a task has ended")),
+            }
+        };
+        if self.is_leaving() {
+            // The others of the group need not wait until they miss this one.
+            beside.shutdown().await;
+            closing.close().await;
+        }
+        ended
+    }
+
+    fn is_leaving(&self) -> bool {
+        *self.stage.borrow() != Stage::Running
+    }
+
+    async fn reaches(&self, stage: Stage) {
+        // The sender lives as long as this.
+        let _ = self.stage.subscribe().wait_for(|reached| *reached == stage).await;
+    }
+}
+
+impl Closing {
+    fn consumer(&self) -> &Arc<StreamConsumer<Observer>> {
+        self.0.as_ref().expect("it is only taken when this is closed")
+    }
+
+    /// Leaves the group, and closes the consumer. May take as long as the brokers are away.
+    async fn close(mut self) {
+        let consumer = self.0.take();
+        spawn_blocking(move || drop(consumer)).await.expect("closing does not panic");
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let (Some(consumer), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            drop(runtime.spawn_blocking(move || drop(consumer)));
+        }
+    }
+}
+
+/// Returns the pause after this number of failures, with jitter: many gateways that have lost the same
+/// brokers do not come back in step.
+pub(super) fn pause(failures: usize, most: Duration) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(most).mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+impl Source for KafkaSource {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_up(&self) -> bool {
+        self.link.is_up() && self.ready.lock().as_ref().is_none_or(|ready| *ready.borrow())
+    }
+
+    fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
+        async move {
+            let mut failures = 0;
+            loop {
+                let began = Instant::now();
+                // A panic, here or in the library, costs what was received, and a new consumer.
+                let mut consuming = JoinSet::new();
+                let (source, to) = (self.clone(), node.clone());
+                consuming.spawn(async move { source.consume(&to).await });
+                let ended = match consuming.join_next().await {
+                    Some(Ok(Err(error))) => error.to_string(),
+                    Some(Err(panic)) => panic.to_string(),
+                    Some(Ok(Ok(()))) | None => "the consumer has stopped".to_owned(),
+                };
+                self.link.lost();
+                if self.is_leaving() {
+                    self.stage.send_replace(Stage::Left);
+                    return pending().await;
+                }
+                self.link.warn("consumer", &ended);
+                failures = if began.elapsed() < SHORT { failures + 1 } else { 1 };
+                let pause = pause(failures, self.config.access.restart_delay);
+                drop(timeout(pause, self.reaches(Stage::Leaving)).await);
+            }
+        }
+        .boxed()
+    }
+
+    fn leave(&self, within: Duration) -> BoxFuture<'_, ()> {
+        async move {
+            self.stage.send_replace(Stage::Leaving);
+            if timeout(within, self.reaches(Stage::Left)).await.is_err() {
+                let reason =
+                    "not all that was received was published and committed before this gateway stops";
+                self.link.warn("leave", &reason);
+            }
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_their_limit() {
+        for (failures, least, most) in [(0, 50, 100), (1, 50, 100), (2, 100, 200), (9, 5000, 10_000)] {
+            let pause = pause(failures, Duration::from_secs(10)).as_millis();
+            assert!((least..=most).contains(&pause), "{failures}: {pause}");
+        }
+        assert!(pause(usize::MAX, Duration::from_secs(10)) <= Duration::from_secs(10));
+    }
+}

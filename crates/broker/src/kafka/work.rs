@@ -1,0 +1,148 @@
+//! What becomes of one message: an event that is published, or a dead letter.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use avro::Registry;
+use bytes::Bytes;
+use event::kafka::{AvroMessage, Message as Read};
+use event::{Event, ExtensionNames};
+use futures_util::FutureExt;
+use node::Node;
+use rdkafka::Message;
+use rdkafka::message::{BorrowedMessage, Headers};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::Link;
+use super::dead_letters::DeadLetters;
+use super::source::{Stage, pause};
+use crate::intake::{Feed, Intake, Refused};
+use crate::metrics::Failure;
+
+/// Takes messages.
+pub(super) struct Work {
+    pub(super) intake: Intake,
+    pub(super) registry: Option<Arc<Registry>>,
+    pub(super) dead_letters: Option<DeadLetters>,
+    pub(super) link: Link,
+    pub(super) stage: watch::Receiver<Stage>,
+    /// Limit of the pause between two attempts.
+    pub(super) restart_delay: Duration,
+}
+
+/// What has become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It need not be read again.
+    Done,
+    /// The gateway stops before it could be taken.
+    Left,
+}
+
+/// What has become of the event of a message.
+enum Published {
+    /// It is published, or there is none.
+    Done,
+    /// The gateway stops before it could be taken.
+    Left,
+    Refused(Refused),
+}
+
+impl Work {
+    /// Publishes the event of a message. Waits while too much is in delivery, while the registry
+    /// of schemas cannot be reached, and until the topic of dead letters has what is no event.
+    ///
+    /// A message that causes a panic is no event: it would cause the next one when it is read
+    /// again.
+    pub(super) async fn take(&self, node: &Node, feed: &Feed, message: &BorrowedMessage<'_>) -> Outcome {
+        let publishing = AssertUnwindSafe(self.publish(node, feed, message)).catch_unwind();
+        let published = publishing.await.unwrap_or_else(|_| {
+            let reason = "the gateway panicked";
+            Published::Refused(self.intake.refuse(feed, Failure::Invalid, &reason))
+        });
+        match published {
+            Published::Done => Outcome::Done,
+            Published::Left => Outcome::Left,
+            Published::Refused(refused) => self.bury(feed, message, &refused.reason).await,
+        }
+    }
+
+    async fn publish(&self, node: &Node, feed: &Feed, message: &BorrowedMessage<'_>) -> Published {
+        let event = match read(message, self.intake.names()) {
+            Ok(Read::Event(event)) => Ok(event),
+            Ok(Read::Avro(avro)) => match self.decode(avro).await {
+                Some(event) => event,
+                None => return Published::Left,
+            },
+            Ok(Read::Tombstone) => {
+                self.intake.skip(feed, Failure::Tombstone);
+                return Published::Done;
+            }
+            Ok(Read::Answer) => return Published::Done,
+            Err(reason) => Err(reason),
+        };
+        match self.intake.take(node, feed, event).await {
+            Ok(()) => Published::Done,
+            Err(refused) => Published::Refused(refused),
+        }
+    }
+
+    /// Reads a message in Avro. Tries again for as long as the registry cannot be reached; `None`
+    /// if the gateway stops before.
+    async fn decode(&self, avro: AvroMessage) -> Option<Result<Event, String>> {
+        let Some(registry) = &self.registry else {
+            return Some(Err("it is in Avro, and KAFKA_SCHEMA_REGISTRY_HOST is not set".to_owned()));
+        };
+        let mut failures = 0;
+        loop {
+            match registry.decode(avro.bytes()).await {
+                Ok(json) => return Some(avro.with(json).map_err(|error| error.to_string())),
+                Err(error) if !error.is_temporary() => return Some(Err(error.to_string())),
+                Err(error) => self.link.warn("registry", &error),
+            }
+            failures += 1;
+            if self.leaves_within(failures).await {
+                return None;
+            }
+        }
+    }
+
+    /// Writes a message to the topic of dead letters, if there is one, until it is acknowledged.
+    async fn bury(&self, feed: &Feed, message: &BorrowedMessage<'_>, reason: &str) -> Outcome {
+        let Some(dead_letters) = &self.dead_letters else { return Outcome::Done };
+        let mut failures = 0;
+        while let Err(error) = dead_letters.write(message, reason).await {
+            self.link.warn("dead letter", &format!("a dead letter was not written yet: {error}"));
+            failures += 1;
+            if self.leaves_within(failures).await {
+                return Outcome::Left;
+            }
+        }
+        self.intake.metrics().buried(feed.source, &feed.topic);
+        Outcome::Done
+    }
+
+    /// Waits before the next attempt. Returns whether the gateway stops.
+    async fn leaves_within(&self, failures: usize) -> bool {
+        let mut stage = self.stage.clone();
+        let leaves = stage.wait_for(|stage| *stage != Stage::Running);
+        timeout(pause(failures, self.restart_delay), leaves).await.is_ok()
+    }
+}
+
+/// Reads a message.
+fn read(message: &BorrowedMessage<'_>, names: ExtensionNames) -> Result<Read, String> {
+    let value = message.payload().map(Bytes::copy_from_slice);
+    let read = || {
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        event::kafka::read(headers.map(|header| (header.key, header.value)), value, names)
+    };
+    // The library panics if the name of a header is not UTF-8. A message must not stop what comes
+    // after it.
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err("the name of a header is not UTF-8".to_owned()),
+    }
+}

@@ -1,0 +1,146 @@
+//! Connections to services of AWS: where they are, the credentials, and what went wrong.
+
+use std::fmt;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_kinesis::config::{Credentials, SharedHttpClient};
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::{Builder, tls};
+
+use super::{AccessKey, KinesisAccess};
+
+/// Limit of the time to connect.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// The longest text of an error that is logged. It may name the account, the user and the stream,
+/// but never holds records.
+const TEXT: usize = 300;
+
+/// All connections of the process are in one pool, with one set of certificate authorities.
+static HTTP: LazyLock<SharedHttpClient> = LazyLock::new(|| {
+    Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc)).build_https()
+});
+
+/// Returns the configuration of a client. Without a key, the credentials are looked for as all SDKs
+/// of AWS do: environment, profile files, web identity, ECS and EKS, EC2. They are looked for when
+/// they are first needed. Each attempt may take the time `timeout`; `attempts` includes the first.
+pub(crate) async fn configure(
+    access: &KinesisAccess,
+    endpoint: Option<&str>,
+    timeout: Duration,
+    attempts: u32,
+) -> SdkConfig {
+    let KinesisAccess { region, key, .. } = access;
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(timeout);
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(HTTP.clone())
+        .region(Region::new(region.clone()))
+        .retry_config(RetryConfig::standard().with_max_attempts(attempts))
+        .timeout_config(timeouts.build());
+    let loader = match key {
+        Some(AccessKey { id, secret }) => {
+            loader.credentials_provider(Credentials::new(id, secret, None, None, "configuration"))
+        }
+        None => loader,
+    };
+    let loader = match endpoint {
+        Some(endpoint) => loader.endpoint_url(endpoint),
+        None => loader,
+    };
+    Box::pin(loader.load()).await
+}
+
+/// What kind of trouble a request ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The service was not reached, or is not well.
+    Away,
+    /// No answer came in time.
+    Late,
+    /// Too many requests.
+    Throttled,
+    /// There is no such stream, shard or table.
+    Missing,
+    /// A row does not fulfil the condition of a change.
+    Condition,
+    /// The iterator is too old.
+    Expired,
+    /// A parameter is refused.
+    Invalid,
+    /// What else the service refuses, such as access.
+    Refused,
+}
+
+/// Why a request has failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    pub(crate) trouble: Trouble,
+    /// For the log.
+    text: String,
+}
+
+impl Failed {
+    pub(crate) fn new(trouble: Trouble, text: impl Into<String>) -> Self {
+        Self { trouble, text: text.into() }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl<E, R> From<SdkError<E, R>> for Failed
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: fmt::Debug,
+{
+    fn from(error: SdkError<E, R>) -> Self {
+        if let Some(refused) = error.as_service_error() {
+            let code = refused.code().unwrap_or("an unknown error");
+            let text = refused.message().map_or(code.to_owned(), |message| format!("{code}: {message}"));
+            return Self::new(Trouble::of(code), text.chars().take(TEXT).collect::<String>());
+        }
+        let trouble = match &error {
+            SdkError::TimeoutError(_) => Trouble::Late,
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Trouble::Late,
+            _ => Trouble::Away,
+        };
+        // The innermost says most: "Connection refused".
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Self::new(trouble, format!("{error}: {cause}").chars().take(TEXT).collect::<String>())
+    }
+}
+
+impl Trouble {
+    /// Returns what an error code of AWS means.
+    fn of(code: &str) -> Self {
+        match code {
+            "ExpiredIteratorException" => Self::Expired,
+            "ResourceNotFoundException" => Self::Missing,
+            "ConditionalCheckFailedException" => Self::Condition,
+            "InvalidArgumentException" | "ValidationException" => Self::Invalid,
+            "ProvisionedThroughputExceededException"
+            | "LimitExceededException"
+            | "KMSThrottlingException"
+            | "RequestLimitExceeded"
+            | "Throttling"
+            | "ThrottlingException" => Self::Throttled,
+            "InternalFailure"
+            | "InternalFailureException"
+            | "InternalServerError"
+            | "InternalError"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException" => Self::Away,
+            _ => Self::Refused,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The source: follows the shards of a stream, and reads those that it has leases for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::{BoxFuture, pending};
+use futures_util::{FutureExt, StreamExt, stream};
+use node::{EventOrigin, Node, Source};
+use parking_lot::Mutex;
+use tokio::select;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
+
+use super::aws::{Failed, Trouble, configure};
+use super::lease::{Change, Lease, Leases, ShardId};
+use super::reader::{Commons, Ending, LinkState, RESPONSES, Reader, pause};
+use super::roster::Roster;
+use super::shards::{Shard, Unlisted, missing};
+use super::sink::{NodeSink, Sink};
+use super::table::{SharedTable, Table};
+use super::{KinesisConfig, KinesisMode, NAME};
+use crate::intake::{Feed, Intake};
+
+/// Limit of the time of a request to Kinesis, whose response may have 10 MB.
+const KINESIS_TIME: Duration = Duration::from_secs(10);
+
+/// Limit of the time of a request to DynamoDB. Leases are read and renewed within their validity.
+const DYNAMODB_TIME: Duration = Duration::from_secs(3);
+
+/// Limit of the time in which all shards are listed. Meanwhile no lease is renewed.
+const LISTING_TIME: Duration = Duration::from_secs(3);
+
+/// Limit of the shards that are followed; more are an error. AWS allows 20,000 open ones.
+const SHARDS: usize = 20_000;
+
+/// Limit of the requests to DynamoDB at the same time.
+const REQUESTS: usize = 16;
+
+/// Publishes the records of a stream.
+pub struct KinesisSource {
+    config: KinesisConfig,
+    intake: Intake,
+    link: Arc<LinkState>,
+    stage: watch::Sender<Stage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Running,
+    /// Nothing more is to be read.
+    Leaving,
+    /// What was read is published, and all leases are given up.
+    Left,
+}
+
+impl KinesisSource {
+    /// Returns a source. It connects when it is run.
+    pub fn new(config: KinesisConfig, intake: Intake) -> Self {
+        let stage = watch::Sender::new(Stage::Running);
+        Self { config, intake, link: Arc::default(), stage }
+    }
+
+    /// Reads records and passes them to `sink`, as a worker whose name begins with `name`. Never
+    /// returns.
+    pub async fn read_into(self: Arc<Self>, name: &str, sink: Arc<dyn Sink>) {
+        let worker: Arc<str> = format!("{name}:{}", Uuid::new_v4()).into();
+        let mut failures = 0;
+        loop {
+            // A panic costs the leases, which are taken again at once.
+            let mut reading = JoinSet::new();
+            let (source, sink, worker) = (self.clone(), sink.clone(), worker.clone());
+            reading.spawn(async move {
+                let commons = Arc::new(source.commons(&worker, sink).await);
+                Following::new(commons, worker).run().await;
+            });
+            let ended = reading.join_next().await;
+            if *self.stage.borrow() != Stage::Running {
+                self.stage.send_replace(Stage::Left);
+                return pending().await;
+            }
+            failures += 1;
+            if let Some(Err(panic)) = ended {
+                self.link.warn("its task has failed", &Failed::new(Trouble::Away, panic.to_string()));
+            }
+            tokio::time::sleep(pause(failures, self.config.timing.duration)).await;
+        }
+    }
+
+    async fn commons(&self, worker: &Arc<str>, sink: Arc<dyn Sink>) -> Commons {
+        let KinesisConfig { access, dynamodb_endpoint, application, mode, .. } = &self.config;
+        // Failures are handled here, one attempt is enough.
+        let kinesis = configure(access, access.endpoint.as_deref(), KINESIS_TIME, 1).await;
+        let table = match mode {
+            KinesisMode::Broadcast => {
+                Table::Own { worker: worker.clone(), leases: Mutex::new(Leases::new()) }
+            }
+            KinesisMode::Group => {
+                let dynamodb = configure(access, dynamodb_endpoint.as_deref(), DYNAMODB_TIME, 1).await;
+                let client = aws_sdk_dynamodb::Client::new(&dynamodb);
+                Table::Shared(SharedTable { client, name: application.clone(), worker: worker.clone() })
+            }
+        };
+        Commons {
+            kinesis: aws_sdk_kinesis::Client::new(&kinesis),
+            config: self.config.clone(),
+            table,
+            sink,
+            link: self.link.clone(),
+            stage: self.stage.subscribe(),
+            responses: Semaphore::new(RESPONSES),
+        }
+    }
+}
+
+impl Source for KinesisSource {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
+    fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
+        let origin = match self.config.mode {
+            KinesisMode::Group => EventOrigin::Here,
+            KinesisMode::Broadcast => EventOrigin::Everywhere,
+        };
+        let feed = Feed { source: NAME, topic: self.config.stream.as_str().into(), origin };
+        self.intake.expect(&feed);
+        let sink = NodeSink { node: node.clone(), intake: self.intake.clone(), feed };
+        async move { self.read_into(&node.name().to_string(), Arc::new(sink)).await }.boxed()
+    }
+
+    fn leave(&self, within: Duration) -> BoxFuture<'_, ()> {
+        async move {
+            self.stage.send_replace(Stage::Leaving);
+            let mut stage = self.stage.subscribe();
+            let left = stage.wait_for(|stage| *stage == Stage::Left);
+            if timeout(within, left).await.is_err() {
+                let late = Failed::new(Trouble::Late, "what was read since the last checkpoint is repeated");
+                self.link.warn("not everything was stored before this gateway stops", &late);
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The task that keeps leases, and starts a reader for each.
+struct Following {
+    commons: Arc<Commons>,
+    roster: Roster,
+    unlisted: Unlisted,
+    /// When the shards are to be listed again.
+    listing: Instant,
+    readers: JoinSet<Ending>,
+    shards: HashMap<Id, ShardId>,
+    /// Until when the lease of each reader is valid. Without the sender, it stops.
+    valid: BTreeMap<ShardId, watch::Sender<Instant>>,
+}
+
+impl Following {
+    fn new(commons: Arc<Commons>, worker: Arc<str>) -> Self {
+        Self {
+            roster: Roster::new(worker, commons.config.timing.duration),
+            commons,
+            unlisted: Unlisted::default(),
+            listing: Instant::now(),
+            readers: JoinSet::new(),
+            shards: HashMap::new(),
+            valid: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps leases until the gateway stops. Returns when all readers have stopped.
+    async fn run(mut self) {
+        let commons = self.commons.clone();
+        let (mut next, mut failures) = (Instant::now(), 0);
+        loop {
+            select! {
+                () = commons.leaving() => break,
+                () = sleep_until(next) => {
+                    let renewal = commons.config.timing.renewal;
+                    let pause = match self.keep().await {
+                        Ok(()) => {
+                            failures = 0;
+                            renewal
+                        }
+                        Err(failed) => {
+                            failures += 1;
+                            commons.link.warn("leases or shards are not known", &failed);
+                            pause(failures, renewal)
+                        }
+                    };
+                    next = Instant::now() + pause;
+                }
+                Some(ended) = self.readers.join_next_with_id() => {
+                    if self.note_ended(ended) {
+                        // Its children can be read now.
+                        self.listing = Instant::now();
+                        next = self.listing;
+                    }
+                }
+            }
+        }
+        while self.readers.join_next().await.is_some() {}
+    }
+
+    /// Renews the leases, follows the shards if it is time, and takes what is lacking.
+    ///
+    /// # Errors
+    /// Returns the first failure; the others are of the same kind.
+    async fn keep(&mut self) -> Result<(), Failed> {
+        let read = self.observe().await;
+        self.commons.link.has_table.store(read.is_ok(), Ordering::Relaxed);
+        read?;
+        let renewed = self.renew().await;
+        if self.listing <= Instant::now() {
+            let listed = self.follow().await;
+            self.commons.link.has_stream.store(listed.is_ok(), Ordering::Relaxed);
+            listed?;
+            self.listing = Instant::now() + self.commons.config.timing.listing;
+        }
+        let taken = self.take().await;
+        renewed.and(taken)
+    }
+
+    async fn observe(&mut self) -> Result<(), Failed> {
+        let leases = self.commons.table.read().await?;
+        for lost in self.roster.observe(leases, Instant::now()) {
+            self.valid.remove(&lost);
+        }
+        Ok(())
+    }
+
+    async fn renew(&mut self) -> Result<(), Failed> {
+        let commons = &self.commons;
+        let renew = |(shard, change): (ShardId, Change)| async move {
+            let began = Instant::now();
+            let applied = commons.table.apply(&shard, &change).await;
+            (shard, began, applied)
+        };
+        let renewals = stream::iter(self.roster.renewals()).map(renew).buffer_unordered(REQUESTS);
+        let renewals: Vec<_> = Box::pin(renewals.collect()).await;
+        let mut result = Ok(());
+        for (shard, began, applied) in renewals {
+            match applied {
+                Ok(is_applied) => match self.roster.renewed(&shard, began, is_applied) {
+                    Some(until) => drop(self.valid.get(&shard).map(|valid| valid.send_replace(until))),
+                    None => drop(self.valid.remove(&shard)),
+                },
+                Err(failed) => result = result.and(Err(failed)),
+            }
+        }
+        result
+    }
+
+    /// Creates the leases of new shards, and deletes those of old ones.
+    async fn follow(&mut self) -> Result<(), Failed> {
+        let listing = timeout(LISTING_TIME, list(&self.commons));
+        let late = |_| Failed::new(Trouble::Late, "the shards could not be listed in time");
+        let shards = listing.await.map_err(late)??;
+        let leases: Vec<_> = self.roster.leases().collect();
+        let new = missing(&shards, &leases, self.commons.config.initial_position);
+        for lease in self.unlisted.expired(&shards, &leases) {
+            let delete = Change::Delete { counter: lease.counter };
+            self.commons.table.apply(&lease.shard, &delete).await?;
+        }
+        let has_new = !new.is_empty();
+        for lease in new {
+            let shard = lease.shard.clone();
+            self.commons.table.apply(&shard, &Change::Create(lease)).await?;
+        }
+        if has_new { self.observe().await } else { Ok(()) }
+    }
+
+    /// Takes the leases that this worker lacks, and starts their readers.
+    async fn take(&mut self) -> Result<(), Failed> {
+        let busy: BTreeSet<_> = self.shards.values().cloned().collect();
+        for lease in self.roster.wanted(Instant::now(), &busy, |count| fastrand::usize(..count)) {
+            let began = Instant::now();
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let take = Change::Take { lease, now: i64::try_from(now.as_millis()).unwrap_or(i64::MAX) };
+            let Change::Take { lease, now } = &take else { continue };
+            if self.commons.table.apply(&lease.shard, &take).await? {
+                let lease = lease.taken_by(self.roster.worker(), *now);
+                let until = self.roster.taken(&lease, began);
+                self.start(lease, until);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, lease: Lease, until: Instant) {
+        let Lease { shard, position, since, .. } = lease;
+        let reader = Reader { commons: self.commons.clone(), shard: shard.clone(), since };
+        let valid = watch::Sender::new(until);
+        let handle = self.readers.spawn(reader.run(position, valid.subscribe()));
+        self.shards.insert(handle.id(), shard.clone());
+        self.valid.insert(shard, valid);
+    }
+
+    /// Returns `true` if the shard is finished.
+    fn note_ended(&mut self, ended: Result<(Id, Ending), JoinError>) -> bool {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        if let Some(shard) = self.shards.remove(&id) {
+            self.valid.remove(&shard);
+            self.roster.dropped(&shard);
+        }
+        match ended {
+            Ok((_, ending)) => ending == Ending::Finished,
+            Err(panic) => {
+                let failed = Failed::new(Trouble::Away, panic.to_string());
+                self.commons.link.warn("the reader of a shard has failed", &failed);
+                false
+            }
+        }
+    }
+}
+
+/// Returns the shards of the stream.
+async fn list(commons: &Commons) -> Result<Vec<Shard>, Failed> {
+    let mut shards = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        // A token stands for the stream.
+        let request = match token.take() {
+            Some(token) => commons.kinesis.list_shards().next_token(token),
+            None => commons.kinesis.list_shards().stream_name(&commons.config.stream),
+        };
+        let page = Box::pin(request.send()).await?;
+        shards.extend(page.shards.unwrap_or_default().into_iter().map(|shard| {
+            let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
+            let range = shard.sequence_number_range;
+            Shard {
+                id: shard.shard_id.into(),
+                parents: parents.into_iter().flatten().map(Into::into).collect(),
+                is_closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
+            }
+        }));
+        if shards.len() > SHARDS {
+            return Err(Failed::new(Trouble::Refused, format!("the stream has more than {SHARDS} shards")));
+        }
+        token = page.next_token;
+        if token.is_none() {
+            return Ok(shards);
+        }
+    }
+}
