@@ -6,18 +6,22 @@
 //! single thread that runs one story.
 
 mod apis;
+mod authority;
 mod client;
 mod cluster;
 mod folder;
 mod gateway;
 mod haproxy;
 mod http2;
+mod kafka;
+mod kinesis;
 mod longpolling;
 mod nats;
 mod nemesis;
 mod nginx;
 mod program;
 mod random;
+mod registry;
 mod scenarios;
 mod script;
 mod sse;
@@ -29,17 +33,21 @@ mod websocket;
 mod wire;
 
 pub use apis::{api_names, api_of, definition, everything, pass_all, pass_all_http2, post_api};
+pub use authority::Authority;
 pub use client::{Request, Response};
 pub use cluster::{Cluster, ClusterOptions, Direction, Link, LinkState, Nats, Node};
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use haproxy::Haproxy;
 pub use http2::{Http2, raw};
+pub use kafka::{Gate, GateOptions, GateSasl, GateTls, KafkaClient, KafkaMember, KafkaMessage, KafkaServer};
+pub use kinesis::Kinesis;
 pub use longpolling::{LongPolling, Poll};
 pub use nats::{NatsCluster, NatsOptions, NatsServer};
 pub use nemesis::{Fault, Nemesis, NemesisOptions, Outcome, Strike, Verdict, schedule};
 pub use nginx::Nginx;
 pub use random::Random;
+pub use registry::{RegistryOptions, RegistryState, SchemaRegistry};
 pub use scenarios::{Scenarios, redacted};
 pub use script::ScriptServer;
 pub use sse::Sse;

@@ -37,6 +37,15 @@ impl Program {
         limit_files(self.0.id(), bytes);
     }
 
+    /// Asks it to exit, and waits until it has.
+    ///
+    /// # Panics
+    /// Panics if it does not, or there is no `kill`.
+    pub(crate) fn terminate(mut self) {
+        self.signal("TERM");
+        eventually("a program exits", || self.0.try_wait().expect("the child is ours"));
+    }
+
     /// Sends it a signal, such as `STOP`.
     ///
     /// # Panics
