@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use measure::{
-    beside, churn, cluster, connect, fanout, filter, idle, journal, proxy, publish, revoke, sessions, slow,
-    start, sustained,
+    beside, churn, cluster, connect, fanout, filter, idle, journal, kafka, proxy, publish, revoke, sessions,
+    slow, start, sustained,
 };
 use server::Launch;
 
@@ -133,6 +133,15 @@ enum Command {
         #[command(flatten)]
         plan: cluster::ClusterPlan,
     },
+    /// Measures events from Kafka: a million that no client wants, and deliveries beside those of
+    /// events over HTTP; writes kafka.md and kafka.json.
+    Kafka {
+        /// The folder for both.
+        #[arg(long, default_value = "docs/performance")]
+        out: PathBuf,
+        #[command(flatten)]
+        plan: kafka::KafkaPlan,
+    },
     /// Memory of connections that wait, each with one subscription.
     Idle(idle::IdleClients),
     /// The clients of one of several servers.
@@ -209,6 +218,7 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Proxy { out, plan } => report::proxy::run(launch, &plan, &out).await,
         Command::Beside { out, plan } => report::beside::run(launch, &plan, &out).await,
         Command::Cluster { out, plan } => report::cluster::run(launch, &plan, &out).await,
+        Command::Kafka { out, plan } => report::kafka::run(launch, &plan, &out).await,
         Command::Idle(plan) => print(&idle::run(launch, plan).await?),
         Command::Hold(plan) => idle::hold(plan).await,
         Command::Start { times } => print(&start::run(launch, times)?),

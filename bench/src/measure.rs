@@ -10,6 +10,7 @@ pub(crate) mod filter;
 pub(crate) mod idle;
 mod instructions;
 pub(crate) mod journal;
+pub(crate) mod kafka;
 pub(crate) mod proxy;
 pub(crate) mod publish;
 mod random;

@@ -44,6 +44,14 @@ impl Add for ResidentSet {
     }
 }
 
+/// Returns the largest resident set that the process with this id has had so far: `VmHWM`. KiB.
+///
+/// # Errors
+/// Fails if the process is gone.
+pub(crate) fn peak_kib(pid: u32) -> anyhow::Result<u64> {
+    field(&read(pid, "status")?, "VmHWM:").with_context(|| format!("no VmHWM for process {pid}"))
+}
+
 /// CPU time of one process with all its threads, or of several processes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cpu {
@@ -174,6 +182,9 @@ mod tests {
     fn this_process_has_memory_and_a_parent() {
         let memory = ResidentSet::of(std::process::id()).unwrap();
         assert!(memory.rss_kib > memory.anon_kib && memory.anon_kib > 0);
+        drop(vec![1_u8; 64 << 20]);
+        // The kernel's counters may be some pages behind.
+        assert!(peak_kib(std::process::id()).unwrap() > 63 << 10);
         let parent = std::os::unix::process::parent_id();
         assert!(descendants(parent).unwrap().contains(&std::process::id()));
     }

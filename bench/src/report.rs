@@ -2,6 +2,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod cluster;
+pub(crate) mod kafka;
 mod plots;
 pub(crate) mod proxy;
 mod template;

@@ -3,8 +3,10 @@
 mod child;
 pub(crate) mod cluster;
 mod counted;
+pub(crate) mod dialogue;
 mod floor;
 mod identity;
+pub(crate) mod kafka;
 pub(crate) mod link;
 pub(crate) mod nats;
 mod nginx;
@@ -24,7 +26,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::Streaming;
-use crate::process::{Cpu, ResidentSet, established};
+use crate::process::{Cpu, ResidentSet, established, peak_kib};
 use crate::token;
 pub(crate) use child::Child;
 pub(crate) use counted::{Callgrind, Counter};
@@ -311,6 +313,22 @@ impl RunningServer {
             .into_iter()
             .map(ResidentSet::of)
             .try_fold(ResidentSet::default(), |sum, one| Ok(sum + one?))
+    }
+
+    /// The largest memory that its processes have had up to now, each for itself. KiB.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) fn peak_kib(&self) -> anyhow::Result<u64> {
+        self.child.pids()?.into_iter().map(peak_kib).sum()
+    }
+
+    /// Returns the messages of a topic that the gateway has consumed.
+    ///
+    /// # Errors
+    /// Fails if the gateway does not answer, or if its answer is not understood.
+    pub(crate) async fn consumed(&self, topic: &str) -> anyhow::Result<u64> {
+        rig::consumed(self.status, topic).await
     }
 
     /// The CPU time of all its processes up to now.

@@ -133,6 +133,14 @@ pub(super) async fn population(internal: SocketAddr) -> anyhow::Result<Populatio
     })
 }
 
+/// Messages of a topic of Kafka, as the gateway counts them.
+pub(super) async fn consumed(internal: SocketAddr, topic: &str) -> anyhow::Result<u64> {
+    let metrics = client::get(internal, "/metrics").await?;
+    let label = format!("topic=\"{topic}\"");
+    let of_topic: Vec<_> = metrics.lines().filter(|line| line.contains(&label)).collect();
+    Ok(sum(&of_topic.join("\n"), "rig_consumed_events_total").unwrap_or(0))
+}
+
 /// The values of a gauge, summed over its labels.
 fn sum(metrics: &str, name: &str) -> Option<u64> {
     let samples = metrics.lines().filter_map(|line| line.strip_prefix(name));
