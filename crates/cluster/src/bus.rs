@@ -54,8 +54,8 @@ impl Bus for ClusterBus {
         self.events.offer(event)
     }
 
-    fn ready(&self) -> BoxFuture<'_, ()> {
-        self.events.ready().boxed()
+    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
+        self.events.queue(event).boxed()
     }
 
     fn flushed(&self) -> BoxFuture<'_, ()> {

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -73,6 +73,16 @@ const LINGER: Duration = Duration::from_secs(60);
 /// How often subscriptions to buckets are compared with those of clients.
 const SWEEP: Duration = Duration::from_secs(20);
 
+/// Limit of the messages that are kept to be sent again. At this limit, nothing more is sent until
+/// the server has confirmed them.
+const KEPT: usize = 8192;
+
+/// Limit of their bytes.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// How often an event is tried over connections that do not take it.
+const ATTEMPTS: usize = 3;
+
 /// Limit of publishers and buckets whose numbers are kept. A number that was forgotten is not
 /// checked once.
 const NUMBERS: usize = 1 << 18;
@@ -98,7 +108,12 @@ pub trait EventWire: Send + Sync + 'static {
     /// Returns whether what is published now is sent.
     fn is_open(&self) -> bool;
 
-    /// Resolves when what was published before has left this node; `false` if that is not known.
+    /// Returns how many connections there were, with the present one. What was published over an
+    /// earlier one may be lost.
+    fn connections(&self) -> u64;
+
+    /// Resolves when the server has received what was published before over the present connection;
+    /// `false` if that is not known.
     fn flush(&self) -> BoxFuture<'_, bool>;
 
     /// Returns the size limit of a message in bytes.
@@ -127,16 +142,30 @@ pub struct Events {
     queue: mpsc::Sender<Event>,
     queued: Mutex<Option<mpsc::Receiver<Event>>>,
     queued_bytes: AtomicUsize,
-    /// Events that were queued since this life began.
-    offered: AtomicU64,
-    /// How many of them were taken out of the queue, and sent or lost.
-    handled: watch::Sender<u64>,
+    /// How many events were queued since this life began.
+    offered: Mutex<u64>,
+    /// Whether anything is queued that must not be lost with a connection.
+    keeps: AtomicBool,
+    /// How many of the queued events are to be confirmed.
+    wanted_flush: watch::Sender<u64>,
+    /// How many of them the server has received, or are lost and counted.
+    confirmed: watch::Sender<u64>,
     wanted: Mutex<HashMap<u16, Wanted>>,
     numbers: Mutex<Numbers>,
     /// The key of the events that this life sends.
     key: EventKey,
     publishers: Mutex<HashMap<Incarnation, EventKey>>,
     metrics: EventMetrics,
+}
+
+/// What was sent and may be lost with its connection. It is sent again over the next one, under the
+/// same numbers: whoever has received it before drops it.
+struct Kept<'w> {
+    wire: &'w dyn EventWire,
+    messages: Vec<(u16, Bytes)>,
+    bytes: usize,
+    /// The connection that all of them were sent over.
+    connection: u64,
 }
 
 /// A bucket that this node is subscribed to.
@@ -187,8 +216,10 @@ impl Events {
             queue,
             queued: Mutex::new(Some(queued)),
             queued_bytes: AtomicUsize::new(0),
-            offered: AtomicU64::new(0),
-            handled: watch::Sender::new(0),
+            offered: Mutex::default(),
+            keeps: AtomicBool::new(false),
+            wanted_flush: watch::Sender::new(0),
+            confirmed: watch::Sender::new(0),
             wanted: Mutex::default(),
             numbers: Mutex::default(),
             metrics,
@@ -197,43 +228,61 @@ impl Events {
 
     /// Queues an event of this node for the others. Never blocks.
     pub fn offer(&self, event: &Event) -> Offered {
-        if self.interest == EventInterest::Off {
+        if self.interest == EventInterest::Off || self.try_queue(event) {
             return Offered::Taken;
         }
-        let bytes = event.json().len();
-        if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUED_BYTES
-            && self.queue.try_send(event.clone()).is_ok()
-        {
-            self.offered.fetch_add(1, Ordering::Relaxed);
-            return Offered::Taken;
-        }
-        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.metrics.lost.inc();
         Offered::Full
     }
 
-    /// Resolves when the queue is at most half full, and there is a connection.
-    pub async fn ready(&self) {
-        while self.interest != EventInterest::Off
-            && (self.queue.capacity() < QUEUED / 2
+    fn try_queue(&self, event: &Event) -> bool {
+        let bytes = event.json().len();
+        if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUED_BYTES {
+            // Counted in the order of the queue.
+            let mut offered = self.offered.lock();
+            if self.queue.try_send(event.clone()).is_ok() {
+                *offered += 1;
+                return true;
+            }
+        }
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        false
+    }
+
+    /// Queues an event of this node for the others, as soon as there is a connection and the queue
+    /// is at most half full. It is sent again over the next connection if it may be lost with this
+    /// one.
+    pub async fn queue(&self, event: &Event) {
+        if self.interest == EventInterest::Off {
+            return;
+        }
+        self.keeps.store(true, Ordering::Relaxed);
+        loop {
+            while self.queue.capacity() < QUEUED / 2
                 || self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES / 2
-                || !self.wire.is_open())
-        {
-            sleep(PACE).await;
+                || !self.wire.is_open()
+            {
+                sleep(PACE).await;
+            }
+            if self.try_queue(event) {
+                return;
+            }
         }
     }
 
-    /// Resolves when what was offered before has left this node, or is lost and counted.
+    /// Resolves when the server has received what was queued before, or it is lost and counted.
     pub async fn flushed(&self) {
         if self.interest == EventInterest::Off {
             return;
         }
-        let offered = self.offered.load(Ordering::Relaxed);
+        let offered = *self.offered.lock();
+        self.wanted_flush.send_if_modified(|wanted| {
+            let is_more = *wanted < offered;
+            *wanted = offered.max(*wanted);
+            is_more
+        });
         // The sender lives as long as this.
-        let _ = self.handled.subscribe().wait_for(|handled| *handled >= offered).await;
-        while !self.wire.flush().await {
-            sleep(RETRY).await;
-        }
+        let _ = self.confirmed.subscribe().wait_for(|confirmed| *confirmed >= offered).await;
     }
 
     /// Makes sure that events of these types come from other nodes from now on.
@@ -293,15 +342,25 @@ impl Events {
         let mut numbers = vec![0_u64; BUCKETS.into()];
         let Some(mut queued) = queued else { return std::future::pending().await };
         let mut turn = Vec::with_capacity(TURN);
-        while queued.recv_many(&mut turn, TURN).await > 0 {
-            let (begun, is_full) = (Instant::now(), turn.len() == TURN);
-            let handled = turn.len() as u64;
+        let mut kept = Kept::new(&*self.wire);
+        let (mut handled, mut wanted_flush) = (0, self.wanted_flush.subscribe());
+        loop {
+            let begun = Instant::now();
+            tokio::select! {
+                count = queued.recv_many(&mut turn, TURN) => if count == 0 {
+                    return;
+                },
+                // The sender lives as long as this.
+                _ = wanted_flush.changed() => {}
+            }
+            handled += turn.len() as u64;
+            let (is_full, is_empty) = (turn.len() == TURN, turn.is_empty());
             for event in turn.drain(..) {
                 self.queued_bytes.fetch_sub(event.json().len(), Ordering::Relaxed);
                 let bucket = bucket_of(event.event_type());
                 let number = &mut numbers[usize::from(bucket)];
                 let message = self.encode(bucket, *number + 1, event.json());
-                if self.wire.publish(bucket, message).await {
+                if kept.publish(bucket, message, self.keeps.load(Ordering::Relaxed)).await {
                     *number += 1;
                     self.metrics.sent.inc();
                 } else {
@@ -310,8 +369,12 @@ impl Events {
                     self.metrics.lost.inc();
                 }
             }
-            self.handled.send_modify(|all| *all += handled);
-            if !is_full {
+            let wanted = *wanted_flush.borrow_and_update();
+            if kept.is_full() || (wanted > *self.confirmed.borrow() && handled >= wanted) {
+                kept.confirm().await;
+                self.confirmed.send_replace(handled);
+            }
+            if !is_full && !is_empty {
                 sleep_until(begun + PACE).await;
             }
         }
@@ -417,6 +480,62 @@ impl Events {
         }
         publishers.insert(life, key);
         true
+    }
+}
+
+impl<'w> Kept<'w> {
+    fn new(wire: &'w dyn EventWire) -> Self {
+        Self { wire, messages: Vec::new(), bytes: 0, connection: wire.connections() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.messages.len() >= KEPT || self.bytes >= KEPT_BYTES
+    }
+
+    /// Sends a message; `false` if it certainly is not sent. If it `keeps` it, waits for a
+    /// connection.
+    async fn publish(&mut self, bucket: u16, message: Bytes, keeps: bool) -> bool {
+        if !keeps {
+            return self.wire.publish(bucket, message).await;
+        }
+        for _ in 0..ATTEMPTS {
+            while !self.wire.is_open() {
+                sleep(PACE).await;
+            }
+            if self.catch_up().await && self.wire.publish(bucket, message.clone()).await {
+                self.bytes += message.len();
+                self.messages.push((bucket, message));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends everything again if there is another connection; `false` if that has failed.
+    async fn catch_up(&mut self) -> bool {
+        let connection = self.wire.connections();
+        if connection != self.connection {
+            for (bucket, message) in &self.messages {
+                if !self.wire.publish(*bucket, message.clone()).await {
+                    return false;
+                }
+            }
+            self.connection = connection;
+        }
+        true
+    }
+
+    /// Waits until the server has received everything.
+    async fn confirm(&mut self) {
+        loop {
+            let connection = self.wire.connections();
+            if self.catch_up().await && self.wire.flush().await && self.wire.connections() == connection {
+                self.messages.clear();
+                self.bytes = 0;
+                return;
+            }
+            sleep(RETRY).await;
+        }
     }
 }
 

@@ -19,10 +19,12 @@ pub trait Bus: Send + Sync + 'static {
     /// Offers an event that was published at this node to the others. Never blocks.
     fn offer(&self, event: &Event) -> Offered;
 
-    /// Resolves when the queue to the others is not full.
-    fn ready(&self) -> BoxFuture<'_, ()>;
+    /// Queues an event that was published at this node for the others, as soon as the queue has room
+    /// and the others can be reached.
+    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()>;
 
-    /// Resolves when every event that was offered before has left this node, or has been dropped.
+    /// Resolves when every event that was [queued](Bus::queue) before has been received by what
+    /// carries it to the others.
     fn flushed(&self) -> BoxFuture<'_, ()>;
 
     /// Makes sure that events of these types come from the other nodes from now on.

@@ -48,9 +48,9 @@ impl Node {
         if origin == EventOrigin::Here
             && let Some(bus) = self.bus()
         {
-            bus.ready().await;
+            bus.queue(&event).await;
         }
-        self.publish(event, origin).await;
+        self.hub().publish(event).await;
         Ok(())
     }
 

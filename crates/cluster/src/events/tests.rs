@@ -15,6 +15,7 @@ struct Recorder {
     /// What the next subscription waits for.
     answers: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
     is_cut: AtomicBool,
+    connections: std::sync::atomic::AtomicU64,
 }
 
 impl EventWire for Recorder {
@@ -45,6 +46,10 @@ impl EventWire for Recorder {
 
     fn is_open(&self) -> bool {
         !self.is_cut.load(Ordering::Relaxed)
+    }
+
+    fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     fn flush(&self) -> BoxFuture<'_, bool> {
@@ -298,26 +303,28 @@ async fn what_nobody_wanted_is_not_lost() {
 async fn whoever_can_wait_waits_for_room_in_the_queue() {
     let (_, ours) = events(EventInterest::All, "c");
     let ours = Arc::new(ours);
-    assert!(pin!(ours.ready()).now_or_never().is_some());
     for _ in 0..=QUEUED / 2 {
         assert_eq!(ours.offer(&event(1)), Offered::Taken);
     }
-    let mut ready = pin!(ours.ready());
-    assert!(ready.as_mut().now_or_never().is_none());
+    let last = event(1);
+    let mut queued = pin!(ours.queue(&last));
+    assert!(queued.as_mut().now_or_never().is_none());
     let task = begin_to_send(&ours);
-    ready.await;
+    queued.await;
+    ours.flushed().await;
     task.abort();
-    assert!(ours.metrics.sent.get() > 0);
+    assert_eq!(ours.metrics.sent.get(), QUEUED as u64 / 2 + 2);
+    assert_eq!(ours.metrics.lost.get(), 0);
 }
 
 /// A source forgets an event when it has been flushed, so that must not be said too early.
 #[tokio::test(start_paused = true)]
-async fn events_are_flushed_when_they_have_left_the_node() {
+async fn events_are_flushed_when_the_server_has_them() {
     let (wire, ours) = events(EventInterest::All, "c");
     let ours = Arc::new(ours);
-    assert!(pin!(ours.flushed()).now_or_never().is_some(), "nothing was offered");
+    assert!(pin!(ours.flushed()).now_or_never().is_some(), "nothing was queued");
     for _ in 0..3 * TURN {
-        assert_eq!(ours.offer(&event(1)), Offered::Taken);
+        pin!(ours.queue(&event(1))).now_or_never().expect("there is room");
     }
     let mut flushed = pin!(ours.flushed());
     assert!(flushed.as_mut().now_or_never().is_none());
@@ -325,22 +332,51 @@ async fn events_are_flushed_when_they_have_left_the_node() {
     flushed.as_mut().await;
     assert_eq!(wire.sent.lock().len(), 3 * TURN);
 
+    // The connection is lost with what was sent over it.
+    pin!(ours.queue(&event(1))).now_or_never().expect("there is room");
+    while wire.sent.lock().len() == 3 * TURN {
+        sleep(PACE).await;
+    }
     wire.is_cut.store(true, Ordering::Relaxed);
+    let another = event(2);
+    let mut queued = pin!(ours.queue(&another));
+    assert!(queued.as_mut().now_or_never().is_none(), "without a connection, nothing more is taken");
     let mut flushed = pin!(ours.flushed());
     let too_early = tokio::time::timeout(RETRY * 10, flushed.as_mut()).await;
-    assert!(too_early.is_err(), "it is not known whether the server has them");
-    assert!(pin!(ours.ready()).now_or_never().is_none(), "what is taken now is lost");
+    assert!(too_early.is_err(), "it is not known whether the server has it");
+    wire.connections.fetch_add(1, Ordering::Relaxed);
     wire.is_cut.store(false, Ordering::Relaxed);
     flushed.await;
-    ours.ready().await;
+    queued.await;
+    ours.flushed().await;
     task.abort();
+    let sent: Vec<_> = wire.sent.lock().drain(3 * TURN..).collect();
+    assert_eq!(sent.len(), 3, "what may be lost is sent again");
+    assert_eq!(sent[0], sent[1], "under the same number");
+    assert_eq!(ours.metrics.lost.get(), 0);
+}
+
+/// What is kept is bounded by confirmations, also if nothing asks for them.
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_is_confirmed_from_time_to_time() {
+    let (wire, ours) = events(EventInterest::All, "c");
+    let ours = Arc::new(ours);
+    let task = begin_to_send(&ours);
+    for _ in 0..KEPT + TURN {
+        ours.queue(&event(1)).await;
+    }
+    ours.flushed().await;
+    wire.connections.fetch_add(1, Ordering::Relaxed);
+    ours.queue(&event(1)).await;
+    ours.flushed().await;
+    task.abort();
+    assert_eq!(wire.sent.lock().len(), KEPT + TURN + 1, "what is confirmed is not sent again");
 }
 
 #[tokio::test]
 async fn a_node_that_sends_no_events_waits_for_none() {
     let (wire, ours) = events(EventInterest::Off, "c");
     wire.is_cut.store(true, Ordering::Relaxed);
-    ours.offer(&event(1));
-    assert!(pin!(ours.ready()).now_or_never().is_some());
+    assert!(pin!(ours.queue(&event(1))).now_or_never().is_some());
     assert!(pin!(ours.flushed()).now_or_never().is_some());
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::nats::{AccessError, Unread, UnreadMessages};
@@ -216,6 +217,10 @@ impl EventWire for NatsEvents {
 
     fn is_open(&self) -> bool {
         self.connection.is_connected()
+    }
+
+    fn connections(&self) -> u64 {
+        self.connection.client().statistics().connects.load(Ordering::Relaxed)
     }
 
     fn flush(&self) -> BoxFuture<'_, bool> {

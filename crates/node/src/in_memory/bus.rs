@@ -38,7 +38,8 @@ impl Bus for MemoryBus {
         Offered::Taken
     }
 
-    fn ready(&self) -> BoxFuture<'_, ()> {
+    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
+        self.offer(event);
         std::future::ready(()).boxed()
     }
 
