@@ -38,7 +38,7 @@ pub trait Requester: Producer {
     /// Sends an event, and waits for the first reply to it.
     ///
     /// # Errors
-    /// Fails if none has come within this time, or if nobody receives what is sent there
+    /// Fails if none has come within this time, or if what is sent there has no receiver
     /// ([`ProduceError::Unavailable`]).
     fn request<'p>(
         &'p self,

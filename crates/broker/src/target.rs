@@ -15,8 +15,8 @@ use proxy::{AsyncAnswer, Target, TargetError, TargetFuture, TargetRequest, TimeL
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::answer::answer_of;
-use crate::metrics::Metrics;
+use crate::answer::{InvalidAnswer, answer_of};
+use crate::metrics::{Metrics, ResponseOutcome};
 use crate::producer::{Destination, ProduceError, Producer, Reply, Requester};
 pub(crate) use request::Credentials;
 use request::{BodyFault, event};
@@ -62,8 +62,9 @@ impl BrokerTarget {
         mut request: TargetRequest,
         limits: TimeLimits,
     ) -> Result<Response<Bytes>, TargetError> {
-        let began = Instant::now();
         let (body, _room) = self.body(request.http.body_mut()).await?;
+        // From now on, the answer is due.
+        let began = Instant::now();
         let event = event(&body, &request, &self.credentials).map_err(|fault| self.refused(&fault))?;
         let within = limits.answer.saturating_sub(began.elapsed());
         match &self.way {
@@ -75,7 +76,12 @@ impl BrokerTarget {
             }
             Way::Ask(requester) => {
                 let reply = self.count(requester.request(&self.to, event, within)).await?;
-                Ok(response(reply))
+                let read = response(reply);
+                let outcome =
+                    if read.is_ok() { ResponseOutcome::Matched } else { ResponseOutcome::Invalid };
+                self.metrics.responded(self.label(), outcome);
+                // The text goes to the request log.
+                read.map_err(|invalid| TargetError::Unreachable(format!("a reply that is invalid: {invalid}")))
             }
         }
     }
@@ -120,7 +126,7 @@ impl BrokerTarget {
         TargetError::Invalid(text + USAGE)
     }
 
-    /// Counts the outcome of what is sent, also if nobody waits for it any more.
+    /// Counts the outcome of what is sent, also if the caller has gone.
     async fn count<T>(
         &self,
         sending: impl Future<Output = Result<T, ProduceError>>,
@@ -160,10 +166,9 @@ impl From<ProduceError> for TargetError {
 }
 
 /// Returns the reply as the answer: 200 and JSON, unless its headers say otherwise (RIG).
-fn response(Reply { headers, body }: Reply) -> Response<Bytes> {
+fn response(Reply { headers, body }: Reply) -> Result<Response<Bytes>, InvalidAnswer> {
     let given = headers.iter().map(|(name, value)| (&**name, value.as_bytes()));
-    let answer = answer_of(given, body, Some(StatusCode::OK)).unwrap_or_else(|invalid| invalid.answer());
-    let AsyncAnswer { status, mut headers, body } = answer;
+    let AsyncAnswer { status, mut headers, body } = answer_of(given, body, Some(StatusCode::OK))?;
     if !body.is_empty() {
         let json = http::HeaderValue::from_static("application/json");
         headers.entry(http::header::CONTENT_TYPE).or_insert(json);
@@ -171,7 +176,7 @@ fn response(Reply { headers, body }: Reply) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    response
+    Ok(response)
 }
 
 impl Target for BrokerTarget {

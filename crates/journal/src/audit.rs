@@ -220,8 +220,8 @@ impl Audit {
     }
 }
 
-/// Replaces names of sessions and users: the same name by the same text, from which nobody without
-/// the key can tell the name (`AUDIT_KEY`).
+/// Replaces names of sessions and users: the same name by the same text, which
+/// tells the name only to those who have the key (`AUDIT_KEY`).
 #[derive(Clone)]
 pub struct Pseudonyms(hmac::Key);
 

@@ -288,12 +288,17 @@ impl Exchange<'_> {
                 break result;
             }
         };
-        let fault = upload.and_then(|upload| upload.fault());
+        let fault = upload.as_ref().and_then(|upload| upload.fault());
         let mut response = result.map_err(|error| told(account, Failed::of_target(&error, fault)))?;
         account.acknowledged();
         match (response.status(), expected) {
             (StatusCode::ACCEPTED, Some(expected)) => {
-                let within = limits.answer.saturating_sub(sent.elapsed());
+                // The answer is due since the target has the whole request.
+                let whole = match upload.map(|upload| upload.awaited()) {
+                    Some(Awaited::Answer(since)) => since,
+                    _ => sent,
+                };
+                let within = limits.answer.saturating_sub(whole.elapsed());
                 return self.answer_later(ready(()), (expected, within), session, account).await;
             }
             (status, _) if status.is_informational() => {

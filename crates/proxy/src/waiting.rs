@@ -1,9 +1,9 @@
-//! Requests that wait for an answer in another request or message (RIG: `response_from: http_async`,
-//! `response_from: kafka`).
+//! Requests that wait for an answer in another request or message (RIG: `response_from:
+//! http_async`, `response_from: kafka`).
 //!
 //! Tracks which requests wait, for how long, and by which token an answer is assigned to one of
-//! them. Independent of HTTP: the internal port, or a broker, receives the answers, and the exchange
-//! sends them on.
+//! them. Independent of HTTP: the internal port, or a broker, receives the answers, and the
+//! exchange sends them on.
 
 use std::collections::HashMap;
 use std::fmt;
