@@ -26,11 +26,11 @@ fn check_prints_the_effective_settings() {
 
 #[test]
 fn check_warns_of_what_is_allowed_but_dangerous() {
-    let output = rig(&["check"], &[("API_BIND", "0.0.0.0"), ("KAFKA_BROKERS", "k:9092")]);
+    let output = rig(&["check"], &[("API_BIND", "0.0.0.0"), ("FIREHOSE_KAFKA_HTTP_TARGETS", "1")]);
     assert_eq!(output.status.code(), Some(0));
     let warned = text(&output.stderr);
     assert!(warned.contains("warning: API_BIND = 0.0.0.0 without API_TOKEN"), "{warned}");
-    assert!(warned.contains("warning: environment KAFKA_BROKERS: not supported by this version"), "{warned}");
+    assert!(warned.contains("warning: environment FIREHOSE_KAFKA_HTTP_TARGETS: not supported by this version"), "{warned}");
 }
 
 #[test]

@@ -158,7 +158,7 @@ impl Gateway {
             tasks.spawn("answers by a broker", answers);
         }
         if let Some(reports) = self.reports.take() {
-            // It ends when the node leaves.
+            // It stops when the node leaves.
             drop(tokio::spawn(reports));
         }
     }

@@ -15,7 +15,6 @@ pub(crate) use self::kafka::{KafkaLogSettings, KafkaSettings};
 #[cfg(feature = "kinesis")]
 pub(crate) use self::kinesis::KinesisSettings;
 use super::reader::Reader;
-#[cfg(not(all(feature = "kafka", feature = "kinesis")))]
 use super::table;
 
 /// The brokers that events come from.
@@ -55,14 +54,19 @@ impl BrokerSettings {
 }
 
 pub(super) fn read_brokers(reader: &mut Reader, names: ExtensionNames) -> BrokerSettings {
-    #[cfg(not(feature = "nats"))]
-    if reader.is_set("NATS_SERVERS") {
-        reader.mistake("NATS_SERVERS", "NATS as a broker is not built in: build with --features nats");
-    }
     #[cfg(not(feature = "kafka"))]
-    lacks_kafka(reader);
-    #[cfg(not(feature = "kinesis"))]
-    lacks_kinesis(reader);
+    if logs_to_kafka(reader) {
+        reader.mistake("REQUEST_LOG", "Kafka is not built in: build with --features kafka");
+    }
+    for (heading, feature, is_built_in) in [
+        ("Kafka", "kafka", cfg!(feature = "kafka")),
+        ("Amazon Kinesis", "kinesis", cfg!(feature = "kinesis")),
+        ("NATS as a broker", "nats", cfg!(feature = "nats")),
+    ] {
+        if !is_built_in {
+            refuse_all(reader, heading, feature);
+        }
+    }
     BrokerSettings {
         names,
         are_needed: reader.switch("BROKERS_NEEDED"),
@@ -86,24 +90,12 @@ fn logs_to_kafka(reader: &Reader) -> bool {
     places.split(',').any(|place| place.trim().eq_ignore_ascii_case("kafka"))
 }
 
-/// Refuses what only a build with Kafka can do. The other settings of Kafka have no effect then.
-#[cfg(not(feature = "kafka"))]
-fn lacks_kafka(reader: &mut Reader) {
-    let reason = "Kafka is not built in: build with --features kafka";
-    if reader.is_set("KAFKA_BROKERS") {
-        reader.mistake("KAFKA_BROKERS", reason);
+/// Refuses the settings of a broker that is not built in, unless they turn it off.
+fn refuse_all(reader: &mut Reader, heading: &'static str, feature: &str) {
+    for name in table::names_under(heading) {
+        let value = reader.given.value_of(name).to_ascii_lowercase();
+        if reader.is_named(name) && !matches!(&*value, "" | "0" | "false" | "no" | "off") {
+            reader.mistake(name, format!("{heading} is not built in: build with --features {feature}"));
+        }
     }
-    if logs_to_kafka(reader) {
-        reader.mistake("REQUEST_LOG", reason);
-    }
-    table::broker_rows("Kafka").for_each(|name| _ = reader.is_set(name));
-}
-
-/// Refuses what only a build with Kinesis can do. The other settings of Kinesis have no effect then.
-#[cfg(not(feature = "kinesis"))]
-fn lacks_kinesis(reader: &mut Reader) {
-    if reader.switch("KINESIS_ENABLED") {
-        reader.mistake("KINESIS_ENABLED", "Kinesis is not built in: build with --features kinesis");
-    }
-    table::broker_rows("Amazon Kinesis").for_each(|name| _ = reader.is_set(name));
 }

@@ -65,9 +65,8 @@ pub(crate) fn of_cluster() -> impl Iterator<Item = &'static Setting> {
     cluster::GROUP.settings.iter().filter(is_any)
 }
 
-/// Returns the names of the settings under a heading, for a build in which they have no effect.
-#[cfg(not(all(feature = "kafka", feature = "kinesis")))]
-pub(crate) fn broker_rows(heading: &'static str) -> impl Iterator<Item = &'static str> {
+/// Returns the names of the settings under a heading of the help.
+pub(crate) fn names_under(heading: &'static str) -> impl Iterator<Item = &'static str> {
     let groups = GROUPS.iter().filter(move |group| group.heading == heading);
     groups.flat_map(|group| group.settings).map(|setting| setting.name)
 }
