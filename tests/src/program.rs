@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::wire::{DEADLINE, eventually};
 
@@ -21,10 +21,11 @@ impl Program {
         let mut program = Self(child.expect("scripts/need installs it"));
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline && program.0.try_wait().expect("the child is ours").is_none() {
-            if TcpStream::connect(address).is_ok() {
+            // A socket that happens to have this very port connects to itself.
+            if TcpStream::connect(address).is_ok_and(|socket| socket.local_addr().ok() != Some(address)) {
                 return Some(program);
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(2));
         }
         None
     }

@@ -83,7 +83,6 @@ fn wrong_definitions_are_refused_in_rigs_words() {
         api["auth"] = auth;
         api
     };
-    let brokers = "(at /version_data/default/endpoints/0/target)";
     for (name, api, told) in [
         (
             "only id",
@@ -147,9 +146,7 @@ fn wrong_definitions_are_refused_in_rigs_words() {
         (
             "kafka without topic",
             endpoint("target", json!("kafka")),
-            &format!(
-                r#"{{"i/e":[{{"topic":"must be present"}},{{"target":"kafka is not in this version yet: only http is {brokers}"}}]}}"#
-            ),
+            r#"{"i/e":[{"topic":"must be present"}]}"#,
         ),
     ] {
         let response = gateway.ask_internal(&Request::post_json("/v3/apis", api.to_string()));

@@ -179,7 +179,7 @@ fn b01_a_poison_message_is_a_dead_letter_and_is_not_read_again() {
     assert_eq!(client.read("dead").len(), 1);
 }
 
-/// b04: a nested record in Avro becomes JSON, and harms nobody.
+/// b04: a nested record in Avro becomes JSON, and harms no client.
 #[test]
 fn b04_a_nested_record_in_avro_reaches_clients_as_json() {
     let registry = SchemaRegistry::start(RegistryOptions::default());

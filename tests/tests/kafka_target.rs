@@ -329,8 +329,8 @@ fn b30_a_token_of_another_gateway_answers_nothing_here() {
     assert_eq!(world.responses("matched"), 0.0);
 }
 
-/// b14, b19: a wrong answer is a 502 at once, none is a 504 in time, and what nobody waits for
-/// is counted.
+/// b14, b19: a wrong answer is a 502 at once, none is a 504 in time, and what no
+/// request waits for is counted.
 #[test]
 fn b19_answers_that_nobody_waits_for_are_counted() {
     let world = World::new(&[("PROXY_KAFKA_RESPONSE_TIMEOUT", "30s")]);
