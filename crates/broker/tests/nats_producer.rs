@@ -123,6 +123,42 @@ async fn a_request_without_a_reply_tells_why() {
     assert!(matches!(refused, Err(ProduceError::TooLarge(_))), "{refused:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_given_up_leave_nothing_behind() {
+    let server = server("");
+    let (producer, silent) = (producer(&server).await, to("silent"));
+    let mut requests = subscribed(&other(&server).await, "silent").await;
+    for _ in 0..50 {
+        tokio::select! {
+            reply = producer.request(&silent, event("1"), LIMIT) => panic!("{reply:?}"),
+            _ = next(&mut requests) => {}
+        }
+    }
+    let late = producer.request(&silent, event("2"), Duration::from_millis(50)).await;
+    assert!(matches!(late, Err(ProduceError::TimedOut(_))), "{late:?}");
+    let subscriptions = || {
+        let answer = server.get("/connz");
+        let (_, connections) = answer.split_once("\r\n\r\n")?;
+        let connections: Value = serde_json::from_str(connections).unwrap();
+        let connections = connections["connections"].as_array().unwrap();
+        let connection = connections.iter().find(|one| one["name"] == "rig target")?;
+        connection["subscriptions"].as_u64()
+    };
+    eventually("no reply is waited for", || (subscriptions()? == 0).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_limit_is_that_of_the_server() {
+    let server = server("max_payload: 2048");
+    let (producer, orders) = (producer(&server).await, to("orders"));
+    eventually("it is connected", || producer.is_up().then_some(()));
+    let most = producer.max_bytes();
+    let of_size = |size: usize| event(&"x".repeat(size - event("").json().len()));
+    producer.produce(&orders, of_size(most), LIMIT).await.unwrap();
+    let refused = producer.produce(&orders, of_size(most + 1), LIMIT).await;
+    assert!(matches!(refused, Err(ProduceError::TooLarge(_))), "{refused:?}");
+}
+
 /// What was refused is not sent later.
 #[tokio::test(flavor = "multi_thread")]
 async fn b08_without_a_connection_an_event_is_refused_and_not_sent_later() {

@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Subscriber;
 use connection::Hub;
@@ -53,8 +53,12 @@ impl Bus for Gate {
         Offered::Taken
     }
 
-    fn ready(&self) -> BoxFuture<'_, ()> {
-        open(&self.ready).boxed()
+    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
+        async move {
+            open(&self.ready).await;
+            self.offer(event);
+        }
+        .boxed()
     }
 
     fn flushed(&self) -> BoxFuture<'_, ()> {
@@ -339,6 +343,31 @@ async fn what_is_no_event_is_counted_and_not_delivered_again() {
             format!("rig_consumed_events_failed_total{{source=\"nats\",topic=\"S\",reason=\"{reason}\"}}");
         assert_eq!(gateway.metric(&failed), Some(1.0), "{reason}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_larger_than_the_consumer_delivers_at_once_comes_alone() {
+    let server = server("");
+    create_consumer(&server, json!({ "max_bytes": 1000 }));
+    let gateway = Gateway::start(&server, false).await;
+    let mut large: Value = serde_json::from_str(&event(1)).unwrap();
+    large["data"] = "x".repeat(5000).into();
+    server.publish("a.b", &[], &[&event(0), &large.to_string(), &event(2)]);
+    (0..3).for_each(|id| await_event(&gateway, id));
+    assert_eq!(gateway.gate.ids(), ids(0..3));
+}
+
+/// These are 20 batches, none of which waits until its request expires.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_delivers_little_ahead_is_not_slow() {
+    let server = server("");
+    create_consumer(&server, json!({ "max_ack_pending": 5 }));
+    publish(&server, 0..100);
+    let began = Instant::now();
+    let gateway = Gateway::start(&server, false).await;
+    await_consumer(&server, "all are acknowledged", |info| info["ack_floor"]["stream_seq"] == 100);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(gateway.gate.ids(), ids(0..100));
 }
 
 #[tokio::test(flavor = "multi_thread")]

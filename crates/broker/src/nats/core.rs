@@ -24,6 +24,10 @@ impl NatsSource {
             subjects.map(|subject| self.follow(client, subject, &unread, node)).collect();
         while let Some(followed) = feeds.next().await {
             followed?;
+            // One that stops too soon receives nothing more. The others would hide it.
+            if !self.is_leaving() {
+                return Ok(());
+            }
         }
         Ok(())
     }

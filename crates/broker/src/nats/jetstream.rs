@@ -39,7 +39,7 @@ const SOON: Duration = Duration::from_millis(100);
 /// How long what is said last may take, when the gateway stops.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Limits of one batch, which is all that is delivered and not acknowledged.
+/// Limits of one request, which is all that is delivered and not acknowledged.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -130,18 +130,23 @@ impl NatsSource {
         self.intake.expect(&feed);
         let api = Api::new(client.clone(), name, consumer);
         let mut pull = Pull::new(client.clone(), name, consumer).await?;
+        let mut pulled_on = None;
         while !self.is_leaving() && !self.link.is_ended() {
             let binding = pin!(async {
                 // Without a connection, nothing is asked for: the library would send it late.
-                let connected = self.link.connected(client).await;
-                (connected, stream.bind(&api).await)
+                let connected = self.link.connected(client).await?;
+                Some((connected, stream.bind(&api).await))
             });
             let leaving = pin!(self.reaches(Stage::Leaving));
-            let Either::Left(((connected, bound), _)) = select(binding, leaving).await else { break };
+            let Either::Left((Some((connected, bound)), _)) = select(binding, leaving).await else { break };
             stream.is_bound.store(bound.is_ok(), Ordering::Relaxed);
             match bound {
                 Ok(bound) => {
                     self.show_lag(&feed, bound.pending);
+                    // The server forgets a request when its connection is lost.
+                    if pulled_on.replace(connected) != Some(connected) {
+                        pull.forget();
+                    }
                     let lost = self.link.lost(connected);
                     self.pull_bound(&mut pull, &bound, lost, &feed, node).await;
                 }
@@ -183,9 +188,7 @@ impl NatsSource {
             match end {
                 End::Done => {}
                 // Without a limit of bytes, a message of any size is delivered, but alone.
-                End::TooLarge if is_empty => {
-                    limits = bound.limits.within(Limits { batch: 1, bytes: None, ..most });
-                }
+                End::TooLarge if is_empty => limits = Limits { batch: 1, bytes: None, ..most },
                 End::TooLarge => {}
                 End::Busy => self.rest(AGAIN).await,
                 End::Stopped => return,
@@ -199,7 +202,14 @@ impl NatsSource {
 
     /// Publishes a batch in order, and acknowledges it once it has left this node. When the gateway
     /// is leaving, it gives back what it has not begun with.
-    async fn deliver(&self, pull: &Pull, batch: Vec<Delivery>, patience: Duration, feed: &Feed, node: &Node) {
+    async fn deliver(
+        &self,
+        pull: &mut Pull,
+        batch: Vec<Delivery>,
+        patience: Duration,
+        feed: &Feed,
+        node: &Node,
+    ) {
         let Some(last) = batch.last() else { return };
         self.show_lag(feed, last.pending);
         let (replies, contents): (Vec<Subject>, Vec<_>) =
@@ -224,8 +234,7 @@ impl NatsSource {
                 Ok(receipts) => break receipts,
                 // Before the server takes them for lost, and delivers them again.
                 Err(_) => {
-                    let progress = pull.tell(replies.iter().map(|reply| (reply, Receipt::Progress)));
-                    drop(timeout(patience, progress).await);
+                    drop(timeout(patience, pull.progress(&replies)).await);
                 }
             }
         };

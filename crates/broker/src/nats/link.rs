@@ -138,13 +138,17 @@ impl Link {
     }
 
     /// Waits until the client is connected. Returns what was seen then: any change from it means
-    /// that this connection was lost.
-    pub(super) async fn connected(&self, client: &Client) -> Seen {
+    /// that this connection was lost. `None` if the task of the library has ended, so that it will
+    /// never be connected.
+    pub(super) async fn connected(&self, client: &Client) -> Option<Seen> {
         let mut changes = self.seen.subscribe();
         loop {
             let seen = *changes.borrow_and_update();
+            if self.is_ended() {
+                return None;
+            }
             if client.connection_state() == State::Connected {
-                return seen;
+                return Some(seen);
             }
             let look = if seen.is_connected { LOOK[0] } else { LOOK[1] };
             // The sender lives as long as this.
@@ -232,7 +236,26 @@ fn refused_subject(error: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use ::nats::Credentials;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_not_waited_for_once_the_task_of_the_library_has_ended() {
+        let access = NatsAccess {
+            // Nothing listens there.
+            servers: vec!["nats://127.0.0.1:1".to_owned()],
+            credentials: Credentials::None,
+            ca: None,
+            certificate: None,
+            insecure: false,
+        };
+        let link = Arc::new(Link::new(&access, Arc::default()).unwrap());
+        let client = link.open(&access, "test", 1).await.unwrap();
+        drop(Task(link.clone(), 1));
+        let connected = timeout(Duration::from_secs(30), link.connected(&client)).await;
+        assert!(connected.unwrap().is_none());
+    }
 
     #[test]
     fn the_subject_of_a_refusal_is_found() {

@@ -32,10 +32,13 @@ const UNWRITTEN: usize = 32 << 20;
 /// What an event needs beside its payload.
 const OVERHEAD: usize = 512;
 
-/// Limit of replies that are received and not read. Each has its own reader.
+/// Limit of replies to one request that are received and not read. Only the first one is read.
 const UNSEEN: usize = 1024;
 
 const CONTENT_TYPE: &str = "application/cloudevents+json; charset=UTF-8";
+
+/// The size of the headers as they are sent, which counts for the limit of the server.
+const HEADERS: usize = "NATS/1.0\r\ncontent-type: \r\n\r\n".len() + CONTENT_TYPE.len();
 
 /// Sends events to NATS, over a connection of its own.
 pub struct NatsProducer {
@@ -84,7 +87,7 @@ impl NatsProducer {
         let until = until.min(Instant::now() + CONNECT);
         let connecting = async {
             let connection = self.present().await?;
-            connection.link.connected(&connection.client).await;
+            connection.link.connected(&connection.client).await.ok_or_else(away)?;
             Ok(connection)
         };
         timeout_at(until, connecting).await.map_err(|_| away())?
@@ -143,7 +146,10 @@ impl NatsProducer {
             return Err(no_permission());
         }
         let room = self.room(payload.len(), until).await?;
-        let request = Request::new().headers(headers()).payload(payload).timeout(None);
+        // It has a subscription of its own, which is dropped with it. Without one, the library
+        // would keep each request until it is answered.
+        let request = Request::new().inbox(client.new_inbox());
+        let request = request.headers(headers()).payload(payload).timeout(None);
         let asking = client.send_request(subject.to_owned(), request);
         let reply = match timeout_at(until, asking).await {
             Ok(Ok(reply)) => reply,
@@ -197,6 +203,11 @@ impl Producer for NatsProducer {
 
     fn is_up(&self) -> bool {
         self.connection.lock().is_up()
+    }
+
+    /// Before the first connection, this is the default limit of a server.
+    fn max_bytes(&self) -> usize {
+        self.connection.lock().client.max_payload().saturating_sub(HEADERS)
     }
 
     fn produce<'p>(

@@ -134,7 +134,9 @@ impl Api {
 
     async fn ask(&self, subject: &str, request: Value) -> Result<Value, ApiError> {
         let payload = if request.is_null() { String::new() } else { request.to_string() };
-        let request = Request::new().payload(payload.into()).timeout(Some(ANSWER));
+        // It has a subscription of its own: the library keeps nothing if there is no answer.
+        let request = Request::new().inbox(self.client.new_inbox());
+        let request = request.payload(payload.into()).timeout(Some(ANSWER));
         let answer = self.client.send_request(format!("$JS.API.{subject}"), request).await;
         let answer = answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => {
@@ -191,7 +193,8 @@ fn bound(answer: &Value) -> Result<Bound, String> {
     let ack_wait = waits.chain(limit("ack_wait")).min().map_or(ACK_WAIT, Duration::from_nanos);
     Ok(Bound {
         limits: Limits {
-            batch: size("max_batch").unwrap_or(usize::MAX),
+            // A request for more than may be delivered and not acknowledged is never full.
+            batch: ["max_batch", "max_ack_pending"].into_iter().filter_map(size).min().unwrap_or(usize::MAX),
             bytes: size("max_bytes"),
             expires: limit("max_expires").map_or(Duration::MAX, Duration::from_nanos),
         },
@@ -238,6 +241,10 @@ mod tests {
             (limited.limits.expires, limited.ack_wait),
             (Duration::from_secs(2), Duration::from_secs(3))
         );
+        for (most, expected) in [(3, 3), (7, 5)] {
+            let config = json!({ "ack_policy": "explicit", "max_batch": 5, "max_ack_pending": most });
+            assert_eq!(with(&config).unwrap().limits.batch, expected, "{config}");
+        }
         let hasty = with(&json!({ "ack_policy": "explicit", "ack_wait": 1 })).unwrap();
         assert_eq!(hasty.ack_wait, LEAST_ACK_WAIT);
     }

@@ -1,17 +1,19 @@
 //! Pulls the messages of a consumer, batch by batch.
 //!
 //! A request asks for what there is, or waits for the first message. The server answers it with
-//! messages, and completes it with a status. All answers come to subjects under one inbox, so a
-//! message that comes too late for its request is part of the next batch, and none is lost.
+//! messages, and completes it with a status, unless the last of them fills it. All answers come to
+//! subjects under one inbox, so a message that comes too late for its batch is part of the next,
+//! and none is lost. There is one open request at most.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use ::nats::AccessError;
-use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
+use async_nats::{Client, HeaderMap, Message, PublishError, Subject, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::Receipt;
 use super::api::nanoseconds;
@@ -22,8 +24,13 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How many signs of life may be missing, with what a busy machine needs.
 const MISSED: u32 = 3;
 
+/// How long what the server says may be under way.
+const SLACK: Duration = Duration::from_secs(1);
+
 /// How long the rest of a batch may take, once its first message has come.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(50);
+
+const SILENT: &str = "JetStream has stopped to deliver, or the consumer is gone";
 
 /// Limits of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +60,7 @@ pub(super) enum End {
     Done,
     /// The next message is larger than the limit of bytes leaves room for.
     TooLarge,
-    /// Too much is delivered and not acknowledged, or too many requests wait.
+    /// Too much is delivered and not acknowledged, or enough requests wait already.
     Busy,
     /// It was not waited for any longer.
     Stopped,
@@ -68,7 +75,30 @@ pub(super) struct Pull {
     subject: String,
     inbox: String,
     answers: Subscriber,
+    /// What was received while a batch was published.
+    ahead: VecDeque<Answer>,
     requests: u64,
+    /// The last request, until it is known to be completed.
+    open: Option<Open>,
+}
+
+/// A request that is not completed.
+struct Open {
+    /// Where its status comes to.
+    inbox: Subject,
+    /// How many messages it still gets, at most.
+    left: usize,
+    /// How long nothing may come.
+    silence: Duration,
+    /// When it has expired, even if its status was lost.
+    over: Instant,
+}
+
+impl Open {
+    /// Returns until when something has to come.
+    fn until(&self, now: Instant) -> Instant {
+        self.over.min(now + self.silence)
+    }
 }
 
 impl Limits {
@@ -88,14 +118,60 @@ impl Pull {
         let answers = client.subscribe(format!("{inbox}.*")).await;
         let answers = answers.map_err(|error| AccessError::Refused(error.to_string()))?;
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-        Ok(Self { client, subject, inbox, answers, requests: 0 })
+        Ok(Self { client, subject, inbox, answers, ahead: VecDeque::new(), requests: 0, open: None })
     }
 
-    /// Asks for a batch, and waits until something has come. What has come is in `batch` also if
-    /// this is not waited for any longer.
+    /// Asks for a batch, unless the last request is still open, and waits until something has come.
+    /// What has come is in `batch` also if this is not waited for any longer.
     pub(super) async fn next(&mut self, limits: Limits, batch: &mut Vec<Delivery>) -> End {
+        if self.open.is_none()
+            && let Err(error) = self.ask(limits).await
+        {
+            return End::Broken(error.to_string());
+        }
+        let mut rest_until = None;
+        while batch.len() < limits.batch {
+            // The last one has got its last message.
+            let Some(open) = &mut self.open else { return End::Done };
+            let until = rest_until.unwrap_or_else(|| open.until(Instant::now()));
+            let answer = match self.ahead.pop_front() {
+                Some(answer) => answer,
+                None => match timeout_at(until, self.answers.next()).await {
+                    Ok(Some(answer)) => read(answer),
+                    Ok(None) => return End::Broken("the client has stopped".to_owned()),
+                    // What is still to come is part of the next batch.
+                    Err(_) if !batch.is_empty() => return End::Done,
+                    Err(_) => {
+                        let is_over = open.over <= Instant::now();
+                        self.open = None;
+                        return if is_over { End::Done } else { End::Broken(SILENT.to_owned()) };
+                    }
+                },
+            };
+            match answer {
+                Answer::Delivery(delivery) => {
+                    batch.push(delivery);
+                    rest_until.get_or_insert_with(|| Instant::now() + REST);
+                    open.left = open.left.saturating_sub(1);
+                    if open.left == 0 {
+                        self.open = None;
+                    }
+                }
+                Answer::Status(of, Some(end)) if of == open.inbox => {
+                    self.open = None;
+                    return end;
+                }
+                // A sign of life, or it belongs to an earlier request.
+                Answer::Status(..) => {}
+            }
+        }
+        End::Done
+    }
+
+    /// Sends a request, which is open then.
+    async fn ask(&mut self, limits: Limits) -> Result<(), PublishError> {
         self.requests += 1;
-        let request = Subject::from(format!("{}.{}", self.inbox, self.requests));
+        let inbox = Subject::from(format!("{}.{}", self.inbox, self.requests));
         let heartbeat = HEARTBEAT.min(limits.expires / 3);
         let mut text = json!({
             "batch": limits.batch,
@@ -106,35 +182,27 @@ impl Pull {
         if let Some(bytes) = limits.bytes {
             text["max_bytes"] = json!(bytes);
         }
-        let sent =
-            self.client.publish_with_reply(self.subject.clone(), request.clone(), text.to_string().into());
-        if let Err(error) = sent.await {
-            return End::Broken(error.to_string());
+        let text = text.to_string().into();
+        self.client.publish_with_reply(self.subject.clone(), inbox.clone(), text).await?;
+        // Silence is noticed before that.
+        let over = Instant::now() + limits.expires + 2 * SLACK;
+        self.open = Some(Open { inbox, left: limits.batch, silence: heartbeat * MISSED + SLACK, over });
+        Ok(())
+    }
+
+    /// Forgets the request that is open: its connection was lost.
+    pub(super) fn forget(&mut self) {
+        self.open = None;
+    }
+
+    /// Tells the server that these messages are not forgotten, nor what has come since. That is no
+    /// more than what the open request still gets.
+    pub(super) async fn progress(&mut self, replies: &[Subject]) {
+        while let Some(Some(answer)) = self.answers.next().now_or_never() {
+            self.ahead.push_back(read(answer));
         }
-        while batch.len() < limits.batch {
-            let silence = if batch.is_empty() { heartbeat * MISSED + REST } else { REST };
-            let answer = match timeout(silence, self.answers.next()).await {
-                Ok(Some(answer)) => answer,
-                Ok(None) => return End::Broken("the client has stopped".to_owned()),
-                Err(_) if batch.is_empty() => {
-                    return End::Broken(
-                        "JetStream has stopped to deliver, or the consumer is gone".to_owned(),
-                    );
-                }
-                // What is still to come is part of the next batch.
-                Err(_) => return End::Done,
-            };
-            match read(answer) {
-                Answer::Delivery(delivery) => batch.push(delivery),
-                Answer::Status(of, end) if of == request => match end {
-                    None => {}
-                    Some(end) => return end,
-                },
-                // It belongs to an earlier request.
-                Answer::Status(..) => {}
-            }
-        }
-        End::Done
+        let ahead = self.ahead.iter().filter_map(Answer::reply);
+        self.tell(replies.iter().chain(ahead).map(|reply| (reply, Receipt::Progress))).await;
     }
 
     /// Sends receipts. They go out when there is a connection.
@@ -148,11 +216,10 @@ impl Pull {
     /// Receives nothing more, gives back what comes until then, and waits until all receipts are
     /// sent.
     pub(super) async fn leave(&mut self) {
+        self.tell(self.ahead.iter().filter_map(Answer::reply).map(|reply| (reply, Receipt::Nak))).await;
         if self.answers.drain().await.is_ok() {
             while let Some(answer) = self.answers.next().await {
-                if let Answer::Delivery(delivery) = read(answer) {
-                    self.tell([(&delivery.reply, Receipt::Nak)].into_iter()).await;
-                }
+                self.tell(read(answer).reply().into_iter().map(|reply| (reply, Receipt::Nak))).await;
             }
         }
         drop(self.client.flush().await);
@@ -166,6 +233,16 @@ enum Answer {
     Status(Subject, Option<End>),
 }
 
+impl Answer {
+    /// Returns where the receipt of a message is sent to.
+    fn reply(&self) -> Option<&Subject> {
+        match self {
+            Self::Delivery(delivery) => Some(&delivery.reply),
+            Self::Status(..) => None,
+        }
+    }
+}
+
 fn read(message: Message) -> Answer {
     let Message { subject, reply, payload, headers, status, description, .. } = message;
     if let Some((reply, pending)) = reply.and_then(|reply| pending(&reply).map(|pending| (reply, pending))) {
@@ -174,6 +251,8 @@ fn read(message: Message) -> Answer {
     let description = description.unwrap_or_default();
     let end = match status.map(|status| status.as_u16()) {
         Some(100) => None,
+        // The messages there are will answer the requests of others, but cannot be delivered yet.
+        Some(408) if description.contains("Requests Pending") => Some(End::Busy),
         // No messages; the request has expired.
         Some(404 | 408) => Some(End::Done),
         Some(409) if description.contains("MaxBytes") && !description.contains("MaxRequest") => {
@@ -205,74 +284,4 @@ fn pending(reply: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use async_nats::StatusCode;
-
-    use super::*;
-
-    fn message(reply: Option<&str>, status: Option<u16>, description: &str) -> Message {
-        Message {
-            subject: "inbox.1".into(),
-            reply: reply.map(Subject::from),
-            payload: Bytes::new(),
-            headers: None,
-            status: status.map(|status| StatusCode::from_u16(status).unwrap()),
-            description: Some(description.into()),
-            length: 0,
-        }
-    }
-
-    #[test]
-    fn the_subject_of_a_receipt_tells_how_many_messages_follow() {
-        for (reply, expected) in [
-            ("$JS.ACK.S.C.1.4.1.1796032173665333539.17", Some(17)),
-            ("$JS.ACK.hub.ACCOUNT.S.C.1.4.1.1796032173665333539.17", Some(17)),
-            ("$JS.ACK.hub.ACCOUNT.S.C.1.4.1.1796032173665333539.17.token", Some(17)),
-            ("$JS.ACK.S.C.1.4.1.1", None),
-            ("$JS.ACK.S.C.1.4.1.1.x", None),
-            ("_INBOX.1", None),
-        ] {
-            assert_eq!(pending(reply), expected, "{reply}");
-        }
-    }
-
-    #[test]
-    fn a_status_ends_a_batch() {
-        for (code, description, expected) in [
-            (100, "Idle Heartbeat", None),
-            (404, "No Messages", Some(End::Done)),
-            (408, "Request Timeout", Some(End::Done)),
-            (409, "Batch Completed", Some(End::Done)),
-            (409, "Message Size Exceeds MaxBytes", Some(End::TooLarge)),
-            (409, "Exceeded MaxAckPending", Some(End::Busy)),
-            (409, "Exceeded MaxWaiting", Some(End::Busy)),
-        ] {
-            let Answer::Status(of, end) = read(message(None, Some(code), description)) else { panic!() };
-            assert_eq!((of.as_str(), end), ("inbox.1", expected), "{description}");
-        }
-        for (code, description) in [
-            (409, "Consumer Deleted"),
-            (409, "Leadership Change"),
-            (409, "Server Shutdown"),
-            (409, "Exceeded MaxRequestMaxBytes of 100"),
-            (400, "Bad Request"),
-            (503, ""),
-        ] {
-            let Answer::Status(_, end) = read(message(None, Some(code), description)) else { panic!() };
-            assert!(matches!(end, Some(End::Broken(_))), "{description}");
-        }
-        let stored = message(Some("$JS.ACK.S.C.1.4.1.1.0"), None, "");
-        assert!(matches!(read(stored), Answer::Delivery(_)));
-    }
-
-    #[test]
-    fn the_smaller_limit_counts() {
-        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
-        let most = Limits { batch: 256, bytes: Some(100), expires: minute };
-        let none = Limits { batch: usize::MAX, bytes: None, expires: Duration::MAX };
-        assert_eq!(none.within(most), most);
-        let few = Limits { batch: 5, bytes: Some(7), expires: second };
-        assert_eq!(few.within(most), few);
-        assert_eq!(few.within(Limits { bytes: None, ..most }), few);
-    }
-}
+mod tests;
