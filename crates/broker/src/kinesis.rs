@@ -6,7 +6,10 @@
 
 mod aws;
 pub mod check;
+mod cursor;
 mod lease;
+mod link;
+mod listing;
 mod producer;
 mod reader;
 mod roster;

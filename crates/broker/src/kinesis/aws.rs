@@ -7,9 +7,11 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::config::{Credentials, SharedHttpClient};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::{Builder, tls};
+use hyper_util::client::legacy as client;
 
 use super::{AccessKey, KinesisAccess};
 
@@ -57,7 +59,9 @@ pub(crate) async fn configure(
 /// What kind of trouble a request ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// The service was not reached, or is not well.
+    /// No connection was made, so nothing was sent.
+    Unreached,
+    /// The service does not answer, or is not well. It may have received the request.
     Away,
     /// No answer came in time.
     Late,
@@ -95,29 +99,39 @@ impl fmt::Display for Failed {
     }
 }
 
-impl<E, R> From<SdkError<E, R>> for Failed
+impl<E> From<SdkError<E, HttpResponse>> for Failed
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: fmt::Debug,
 {
-    fn from(error: SdkError<E, R>) -> Self {
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
         if let Some(refused) = error.as_service_error() {
             let code = refused.code().unwrap_or("an unknown error");
             let text = refused.message().map_or(code.to_owned(), |message| format!("{code}: {message}"));
-            return Self::new(Trouble::of(code), text.chars().take(TEXT).collect::<String>());
+            let trouble = match Trouble::of(code) {
+                Trouble::Refused if is_ill(&error) => Trouble::Away,
+                trouble => trouble,
+            };
+            return Self::new(trouble, text.chars().take(TEXT).collect::<String>());
+        }
+        // The innermost says most: "Connection refused".
+        let (mut cause, mut is_unreached): (&dyn std::error::Error, _) = (&error, false);
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+            is_unreached |= cause.downcast_ref::<client::Error>().is_some_and(client::Error::is_connect);
         }
         let trouble = match &error {
+            _ if is_unreached => Trouble::Unreached,
             SdkError::TimeoutError(_) => Trouble::Late,
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Trouble::Late,
             _ => Trouble::Away,
         };
-        // The innermost says most: "Connection refused".
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
         Self::new(trouble, format!("{error}: {cause}").chars().take(TEXT).collect::<String>())
     }
+}
+
+/// Returns whether an answer has a status of 500 or more.
+fn is_ill<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.raw_response().is_some_and(|response| response.status().is_server_error())
 }
 
 impl Trouble {

@@ -1,7 +1,6 @@
 //! The producer: puts an event into a stream.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
@@ -9,10 +8,11 @@ use aws_sdk_kinesis::primitives::Blob;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::aws::{Failed, Trouble, configure};
+use super::link::pause;
 use super::{KinesisAccess, NAME};
 use crate::producer::{Destination, ProduceError, Produced, Producer};
 
@@ -22,23 +22,25 @@ const RECORD: usize = 1 << 20;
 /// Limit of a key in characters.
 const KEY: usize = 256;
 
-/// How often the library tries in all, if Kinesis is away or has too many requests.
+/// How often it is tried in all, if Kinesis is away or has too many requests.
 const ATTEMPTS: u32 = 4;
 
 /// Limit of the time of one attempt.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// Limit of the pause between attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Puts events into streams.
 pub struct KinesisProducer {
     access: KinesisAccess,
     client: OnceCell<Client>,
-    is_away: AtomicBool,
 }
 
 impl KinesisProducer {
     /// Returns a producer. It connects when it is first used.
     pub fn new(access: KinesisAccess) -> Self {
-        Self { access, client: OnceCell::new(), is_away: AtomicBool::new(false) }
+        Self { access, client: OnceCell::new() }
     }
 
     async fn put(&self, stream: &str, event: Produced) -> Result<(), ProduceError> {
@@ -55,26 +57,45 @@ impl KinesisProducer {
         }
         let client = self.client.get_or_init(|| self.connect()).await;
         let put = client.put_record().stream_name(stream).partition_key(key).data(Blob::new(data));
-        let put = Box::pin(put.send()).await.map_err(Failed::from);
-        let is_away = put.as_ref().err().is_some_and(|failed| failed.trouble == Trouble::Away);
-        self.is_away.store(is_away, Ordering::Relaxed);
-        put.map(drop).map_err(|failed| {
-            // Kinesis repeats a parameter that it refuses, so the text is not used then.
-            let text = match failed.trouble {
-                Trouble::Invalid => "Kinesis refuses a parameter of the record".to_owned(),
-                _ => failed.to_string(),
+        let (mut failures, mut may_be_sent) = (0, false);
+        loop {
+            let Err(error) = Box::pin(put.clone().send()).await else { return Ok(()) };
+            let failed = Failed::from(error);
+            let is_passing = match failed.trouble {
+                Trouble::Unreached | Trouble::Throttled => true,
+                Trouble::Away | Trouble::Late => {
+                    may_be_sent = true;
+                    true
+                }
+                _ => false,
             };
-            match failed.trouble {
-                Trouble::Away | Trouble::Throttled => ProduceError::Unavailable(text),
-                Trouble::Late => ProduceError::TimedOut(text),
-                _ => ProduceError::Refused(text),
+            failures += 1;
+            if !is_passing || failures == ATTEMPTS {
+                return Err(not_put(&failed, may_be_sent));
             }
-        })
+            sleep(pause(failures, PAUSE)).await;
+        }
     }
 
     async fn connect(&self) -> Client {
+        // Attempts are counted here, as it matters what became of each.
         let endpoint = self.access.endpoint.as_deref();
-        Client::new(&configure(&self.access, endpoint, ATTEMPT, ATTEMPTS).await)
+        Client::new(&configure(&self.access, endpoint, ATTEMPT, 1).await)
+    }
+}
+
+/// Returns why an event was not put. It is only said not to be sent if no attempt has sent it.
+fn not_put(failed: &Failed, may_be_sent: bool) -> ProduceError {
+    match failed.trouble {
+        // Kinesis repeats a parameter that it refuses, so the text is not used then.
+        Trouble::Invalid => ProduceError::Refused("Kinesis refuses a parameter of the record".to_owned()),
+        Trouble::Unreached | Trouble::Throttled if !may_be_sent => {
+            ProduceError::Unavailable(failed.to_string())
+        }
+        Trouble::Unreached | Trouble::Throttled | Trouble::Away | Trouble::Late => {
+            ProduceError::TimedOut(failed.to_string())
+        }
+        _ => ProduceError::Refused(failed.to_string()),
     }
 }
 
@@ -89,9 +110,9 @@ impl Producer for KinesisProducer {
         NAME
     }
 
-    /// Returns whether the last event reached Kinesis; `true` before the first.
+    /// Returns `true`: it connects for each event.
     fn is_up(&self) -> bool {
-        !self.is_away.load(Ordering::Relaxed)
+        true
     }
 
     fn produce<'p>(
@@ -103,7 +124,6 @@ impl Producer for KinesisProducer {
         async move {
             let put = timeout(within, Box::pin(self.put(&to.topic, event))).await;
             put.unwrap_or_else(|_| {
-                self.is_away.store(true, Ordering::Relaxed);
                 Err(ProduceError::TimedOut(format!("Kinesis has not acknowledged it within {within:?}")))
             })
         }

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
@@ -10,13 +10,16 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use bytes::Bytes;
 use event::kpl;
-use telemetry::Told;
+use parking_lot::Mutex;
 use tokio::select;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::aws::{Failed, Trouble};
+use super::cursor::Cursor;
 use super::lease::{Change, Place, Position, ShardId};
+use super::link::{LinkState, pause};
+use super::listing::Listed;
 use super::sink::Sink;
 use super::source::Stage;
 use super::table::Table;
@@ -48,14 +51,8 @@ pub(crate) struct Commons {
     pub(crate) link: Arc<LinkState>,
     pub(crate) stage: watch::Receiver<Stage>,
     pub(crate) responses: Semaphore,
-}
-
-/// Whether the services are reached.
-#[derive(Default)]
-pub(crate) struct LinkState {
-    pub(crate) has_table: AtomicBool,
-    pub(crate) has_stream: AtomicBool,
-    told: Told,
+    /// The shards that were listed last.
+    pub(crate) listed: Mutex<Listed>,
 }
 
 /// Reads one shard.
@@ -75,14 +72,6 @@ pub(crate) enum Ending {
     Released,
     /// Another worker has the lease, or may take it.
     Lost,
-}
-
-/// Where a reader is.
-struct Cursor {
-    at: Position,
-    /// From which time on a shard at [`Position::Latest`] is read, in milliseconds since 1970.
-    since: Option<i64>,
-    iterator: Option<String>,
 }
 
 struct Page<'c> {
@@ -114,8 +103,8 @@ impl Reader {
     /// gateway stops.
     async fn read(&self, start: Position, read: &watch::Sender<Position>) -> bool {
         let commons = &*self.commons;
-        let mut cursor = Cursor { at: start, since: self.since, iterator: None };
-        let mut failures = 0;
+        let mut cursor = Cursor::new(start, self.since);
+        let (mut failures, mut missing) = (0_u32, None);
         loop {
             let began = Instant::now();
             let fetched = select! {
@@ -124,7 +113,7 @@ impl Reader {
             };
             let pause = match fetched {
                 Ok(page) => {
-                    failures = 0;
+                    (failures, missing) = (0, None);
                     commons.link.has_stream.store(true, Ordering::Relaxed);
                     let is_busy = page.has_more && commons.config.mode == KinesisMode::Group;
                     if !commons.publish(page.records, &mut cursor.at, read).await {
@@ -138,8 +127,22 @@ impl Reader {
                 }
                 Err(failed) => {
                     failures += 1;
+                    if failed.trouble == Trouble::Missing {
+                        // Its records are deleted, if it was not listed since then either.
+                        let since = *missing.get_or_insert(began);
+                        if commons.listed.lock().lacks(&self.shard, since) {
+                            commons.link.warn("a shard is gone, its children are read", &failed);
+                            return true;
+                        }
+                    }
                     self.recover(&failed, &mut cursor);
-                    pause(failures, PAUSE)
+                    match (failed.trouble, commons.config.mode) {
+                        // All gateways read all shards, and one request is too many already.
+                        (Trouble::Throttled, KinesisMode::Broadcast) => {
+                            pause(failures.saturating_add(4), PAUSE).max(IDLE)
+                        }
+                        _ => pause(failures, PAUSE),
+                    }
                 }
             };
             select! {
@@ -194,13 +197,9 @@ impl Reader {
         let link = &self.commons.link;
         match failed.trouble {
             Trouble::Expired => cursor.iterator = None,
-            // The place does not exist, or not any more: the records after it may still be there.
             Trouble::Invalid => {
                 link.warn("the place where reading stopped is not known to Kinesis", failed);
-                match cursor.at {
-                    Position::Latest => cursor.since = None,
-                    _ => cursor.at = Position::TrimHorizon,
-                }
+                cursor.leave_unknown();
             }
             Trouble::Throttled => link.warn("the stream is read by too many", failed),
             _ => {
@@ -323,23 +322,4 @@ async fn expired(mut valid: watch::Receiver<Instant>) {
             () = sleep_until(until) => return,
         }
     }
-}
-
-impl LinkState {
-    pub(crate) fn is_up(&self) -> bool {
-        self.has_table.load(Ordering::Relaxed) && self.has_stream.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn warn(&self, what: &'static str, failed: &Failed) {
-        if self.told.is_due(format!("{what} {:?}", failed.trouble)) {
-            tracing::warn!(reason = %failed, "Kinesis, the broker: {what}");
-        }
-    }
-}
-
-/// Returns the pause after a number of failures in a row. At random, so that many gateways or
-/// shards do not come back in step.
-pub(crate) fn pause(failures: u32, limit: Duration) -> Duration {
-    let pause = Duration::from_millis(100).saturating_mul(1 << failures.saturating_sub(1).min(10));
-    pause.min(limit).mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -94,6 +94,10 @@ impl Roster {
         let held = self.held.get_mut(shard)?;
         held.counter = held.counter.wrapping_add(1);
         held.until = began + self.duration;
+        if let Some(seen) = self.seen.get_mut(shard) {
+            // So that its lease can be deleted, if the shard is gone.
+            seen.lease.counter = held.counter;
+        }
         Some(held.until)
     }
 

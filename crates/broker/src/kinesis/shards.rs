@@ -1,6 +1,9 @@
 //! Which leases there have to be for the shards of a stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::InitialPosition;
 use super::lease::{Lease, Position, ShardId};
@@ -43,20 +46,68 @@ pub(crate) fn missing(shards: &[Shard], leases: &[&Lease], initial: InitialPosit
     missing
 }
 
-/// The leases of shards that Kinesis did not list the last time.
-#[derive(Debug, Default)]
-pub(crate) struct Unlisted(BTreeSet<ShardId>);
+/// Returns the leases of shards that Kinesis does not list: all of their records are deleted. The
+/// `leases` must have been read before the `shards`, and so be the older.
+pub(crate) fn unlisted<'l>(shards: &[Shard], leases: &[&'l Lease]) -> Vec<&'l Lease> {
+    let listed: BTreeSet<_> = shards.iter().map(|shard| &shard.id).collect();
+    leases.iter().copied().filter(|lease| !listed.contains(&lease.shard)).collect()
+}
 
-impl Unlisted {
-    /// Returns the leases of shards that Kinesis has not listed twice in a row: all of their
-    /// records are deleted. The `leases` must have been read before the `shards`, and so be the
-    /// older.
-    pub(crate) fn expired<'l>(&mut self, shards: &[Shard], leases: &[&'l Lease]) -> Vec<&'l Lease> {
-        let listed: BTreeSet<_> = shards.iter().map(|shard| &shard.id).collect();
-        let unlisted = leases.iter().copied().filter(|lease| !listed.contains(&lease.shard));
-        let (again, first): (Vec<_>, Vec<_>) = unlisted.partition(|lease| self.0.contains(&lease.shard));
-        self.0 = again.iter().chain(&first).map(|lease| lease.shard.clone()).collect();
-        again
+/// Returns the leases of a stream that was deleted and created anew under the same name, each with
+/// the one that replaces it: those that are finished although the shard is open, and the children
+/// of an open shard.
+pub(crate) fn outdated<'l>(shards: &[Shard], leases: &[&'l Lease]) -> Vec<(&'l Lease, Lease)> {
+    let listed: BTreeMap<_, _> = shards.iter().map(|shard| (&shard.id, shard)).collect();
+    let is_open = |id: &ShardId| listed.get(id).is_some_and(|shard| !shard.is_closed);
+    let is_outdated = |lease: &Lease| {
+        lease.position == Position::End && is_open(&lease.shard) || lease.parents.iter().any(is_open)
+    };
+    let outdated = leases.iter().copied().filter(|lease| is_outdated(lease));
+    outdated
+        .filter_map(|lease| {
+            let shard = listed.get(&lease.shard)?;
+            Some((lease, Lease::new(&shard.id, Position::TrimHorizon, shard.parents.clone())))
+        })
+        .collect()
+}
+
+/// The leases that did not match the shards that Kinesis listed, each with the time since when.
+/// What Kinesis lists may be late, so they are left alone at first.
+#[derive(Debug, Default)]
+pub(crate) struct Mismatched(BTreeMap<ShardId, Instant>);
+
+/// What is known of a lease that does not match.
+pub(crate) trait Mismatch {
+    /// Returns its shard.
+    fn shard(&self) -> &ShardId;
+}
+
+impl Mismatched {
+    /// Returns which of those that were found `now` were also found before, each time for at least
+    /// this interval.
+    pub(crate) fn lasting<M: Mismatch>(&mut self, found: Vec<M>, now: Instant, interval: Duration) -> Vec<M> {
+        let before = std::mem::take(&mut self.0);
+        let mut lasting = Vec::new();
+        for mismatch in found {
+            let since = before.get(mismatch.shard()).copied();
+            self.0.insert(mismatch.shard().clone(), since.unwrap_or(now));
+            if since.is_some_and(|since| since + interval <= now) {
+                lasting.push(mismatch);
+            }
+        }
+        lasting
+    }
+}
+
+impl Mismatch for &Lease {
+    fn shard(&self) -> &ShardId {
+        &self.shard
+    }
+}
+
+impl Mismatch for (&Lease, Lease) {
+    fn shard(&self) -> &ShardId {
+        &self.0.shard
     }
 }
 
@@ -116,13 +167,41 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_deleted_when_its_shard_is_missing_twice_in_a_row() {
+    fn a_lease_is_deleted_when_its_shard_is_missing_for_some_time() {
         let (gone, there) = (lease("0"), lease("1"));
-        let (with, without) = ([shard("0", &[], false), shard("1", &[], false)], [shard("1", &[], false)]);
-        let mut unlisted = Unlisted::default();
-        let leases = [&gone, &there];
-        for (listed, count) in [(&without[..], 0), (&with, 0), (&without, 0), (&without, 1), (&without, 1)] {
-            assert_eq!(unlisted.expired(listed, &leases).len(), count);
+        let (with, without) = ([shard("0", &[], true), shard("1", &[], true)], [shard("1", &[], true)]);
+        let mut mismatched = Mismatched::default();
+        let (leases, now, second) = ([&gone, &there], Instant::now(), Duration::from_secs(1));
+        let listings =
+            [(0, &without[..], 0), (60, &with, 0), (61, &without, 0), (62, &without, 0), (121, &without, 1)];
+        for (at, listed, count) in listings {
+            let found = unlisted(listed, &leases);
+            let lasting = mismatched.lasting(found, now + at * second, 60 * second);
+            assert_eq!(lasting.len(), count, "after {at} s");
         }
+    }
+
+    #[test]
+    fn leases_of_a_stream_that_was_created_anew_are_replaced() {
+        let child = |id: &str, position, parent: &str| Lease::new(id, position, vec![parent.into()]);
+        let leases = [
+            lease("0"),
+            child("1", Position::Latest, "0"),
+            child("2", Position::End, "0"),
+            child("9", Position::Latest, "0"),
+            Lease::new("3", Position::TrimHorizon, Vec::new()),
+        ];
+        let leases: Vec<_> = leases.iter().collect();
+        let replaced = |shards: &[Shard]| {
+            let outdated = outdated(shards, &leases).into_iter();
+            outdated
+                .map(|(_, new)| (new.shard.to_string(), new.position, new.parents.len()))
+                .collect::<Vec<_>>()
+        };
+        let new = ["0", "1", "2", "3"].map(|id| shard(id, &[], false));
+        let expected = ["0", "1", "2"].map(|id| (id.to_owned(), Position::TrimHorizon, 0));
+        assert_eq!(replaced(&new), expected);
+        let same = [shard("0", &[], true), shard("1", &["0"], false), shard("2", &["0"], true)];
+        assert_eq!(replaced(&same), [], "what was split is left alone");
     }
 }

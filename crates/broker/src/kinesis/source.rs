@@ -17,12 +17,14 @@ use uuid::Uuid;
 
 use super::aws::{Failed, Trouble, configure};
 use super::lease::{Change, Lease, Leases, ShardId};
-use super::reader::{Commons, Ending, LinkState, RESPONSES, Reader, pause};
+use super::link::{LinkState, pause};
+use super::listing::{Listed, list};
+use super::reader::{Commons, Ending, RESPONSES, Reader};
 use super::roster::Roster;
-use super::shards::{Shard, Unlisted, missing};
+use super::shards::{Mismatched, missing, outdated, unlisted};
 use super::sink::{NodeSink, Sink};
 use super::table::{SharedTable, Table};
-use super::{KinesisConfig, KinesisMode, NAME};
+use super::{KinesisConfig, KinesisMode, LeaseTiming, NAME};
 use crate::intake::{Feed, Intake};
 
 /// Limit of the time of a request to Kinesis, whose response may have 10 MB.
@@ -33,9 +35,6 @@ const DYNAMODB_TIME: Duration = Duration::from_secs(3);
 
 /// Limit of the time in which all shards are listed. Meanwhile no lease is renewed.
 const LISTING_TIME: Duration = Duration::from_secs(3);
-
-/// Limit of the shards that are followed; more are an error. AWS allows 20,000 open ones.
-const SHARDS: usize = 20_000;
 
 /// Limit of the requests to DynamoDB at the same time.
 const REQUESTS: usize = 16;
@@ -112,6 +111,7 @@ impl KinesisSource {
             link: self.link.clone(),
             stage: self.stage.subscribe(),
             responses: Semaphore::new(RESPONSES),
+            listed: Mutex::default(),
         }
     }
 }
@@ -154,7 +154,8 @@ impl Source for KinesisSource {
 struct Following {
     commons: Arc<Commons>,
     roster: Roster,
-    unlisted: Unlisted,
+    unlisted: Mismatched,
+    outdated: Mismatched,
     /// When the shards are to be listed again.
     listing: Instant,
     readers: JoinSet<Ending>,
@@ -168,7 +169,8 @@ impl Following {
         Self {
             roster: Roster::new(worker, commons.config.timing.duration),
             commons,
-            unlisted: Unlisted::default(),
+            unlisted: Mismatched::default(),
+            outdated: Mismatched::default(),
             listing: Instant::now(),
             readers: JoinSet::new(),
             shards: HashMap::new(),
@@ -216,17 +218,20 @@ impl Following {
     /// Returns the first failure; the others are of the same kind.
     async fn keep(&mut self) -> Result<(), Failed> {
         let read = self.observe().await;
-        self.commons.link.has_table.store(read.is_ok(), Ordering::Relaxed);
-        read?;
-        let renewed = self.renew().await;
-        if self.listing <= Instant::now() {
-            let listed = self.follow().await;
-            self.commons.link.has_stream.store(listed.is_ok(), Ordering::Relaxed);
-            listed?;
-            self.listing = Instant::now() + self.commons.config.timing.listing;
+        let is_read = read.is_ok();
+        // Also if the table was not read: what this worker has stays its own.
+        let renewed = read.and(self.renew().await);
+        let (mut followed, mut taken) = (Ok(()), Ok(()));
+        if is_read && self.listing <= Instant::now() {
+            followed = self.follow().await;
+            self.commons.link.has_stream.store(followed.is_ok(), Ordering::Relaxed);
         }
-        let taken = self.take().await;
-        renewed.and(taken)
+        if is_read && followed.is_ok() {
+            taken = self.take().await;
+        }
+        let kept = renewed.and(taken);
+        self.commons.link.has_table.store(kept.is_ok(), Ordering::Relaxed);
+        kept.and(followed)
     }
 
     async fn observe(&mut self) -> Result<(), Failed> {
@@ -239,8 +244,14 @@ impl Following {
 
     async fn renew(&mut self) -> Result<(), Failed> {
         let commons = &self.commons;
+        // Then all have expired, so that further requests are of no use.
+        let until = Instant::now() + commons.config.timing.duration;
         let renew = |(shard, change): (ShardId, Change)| async move {
             let began = Instant::now();
+            if until <= began {
+                let late = Failed::new(Trouble::Late, "the leases could not be renewed in time");
+                return (shard, began, Err(late));
+            }
             let applied = commons.table.apply(&shard, &change).await;
             (shard, began, applied)
         };
@@ -259,30 +270,60 @@ impl Following {
         result
     }
 
-    /// Creates the leases of new shards, and deletes those of old ones.
+    /// Creates the leases of new shards, and deletes those of old ones. Stops when leases are to be
+    /// renewed, and goes on the next time.
     async fn follow(&mut self) -> Result<(), Failed> {
-        let listing = timeout(LISTING_TIME, list(&self.commons));
+        let LeaseTiming { renewal, listing, .. } = self.commons.config.timing;
+        let began = Instant::now();
         let late = |_| Failed::new(Trouble::Late, "the shards could not be listed in time");
-        let shards = listing.await.map_err(late)??;
+        let shards = list(&self.commons.kinesis, &self.commons.config.stream);
+        let shards = timeout(LISTING_TIME, shards).await.map_err(late)??;
+        *self.commons.listed.lock() = Listed::new(began, &shards);
         let leases: Vec<_> = self.roster.leases().collect();
+        let delete = |lease: &Lease| (lease.shard.clone(), Change::Delete { counter: lease.counter });
+        let create = |lease: Lease| (lease.shard.clone(), Change::Create(lease));
+        let unlisted = self.unlisted.lasting(unlisted(&shards, &leases), began, listing);
+        let mut steps: Vec<_> = unlisted.into_iter().map(|lease| vec![delete(lease)]).collect();
+        let outdated = self.outdated.lasting(outdated(&shards, &leases), began, listing);
+        if !outdated.is_empty() {
+            let failed = Failed::new(Trouble::Invalid, format!("shards: {}", outdated.len()));
+            self.commons
+                .link
+                .warn("the stream was created anew, its shards are read from the start", &failed);
+        }
+        steps.extend(outdated.into_iter().map(|(lease, new)| vec![delete(lease), create(new)]));
         let new = missing(&shards, &leases, self.commons.config.initial_position);
-        for lease in self.unlisted.expired(&shards, &leases) {
-            let delete = Change::Delete { counter: lease.counter };
-            self.commons.table.apply(&lease.shard, &delete).await?;
+        steps.extend(new.into_iter().map(|lease| vec![create(lease)]));
+        // The first worker has nothing to renew. If it stopped in between, what is lacking would
+        // look like shards that were closed before.
+        let until = (!leases.is_empty()).then(|| began + renewal);
+        let (mut is_changed, mut is_complete) = (false, true);
+        for step in steps {
+            if until.is_some_and(|until| is_changed && until <= Instant::now()) {
+                is_complete = false;
+                break;
+            }
+            for (shard, change) in step {
+                self.commons.table.apply(&shard, &change).await?;
+            }
+            is_changed = true;
         }
-        let has_new = !new.is_empty();
-        for lease in new {
-            let shard = lease.shard.clone();
-            self.commons.table.apply(&shard, &Change::Create(lease)).await?;
+        if is_complete {
+            self.listing = Instant::now() + listing;
         }
-        if has_new { self.observe().await } else { Ok(()) }
+        if is_changed { self.observe().await } else { Ok(()) }
     }
 
-    /// Takes the leases that this worker lacks, and starts their readers.
+    /// Takes the leases that this worker lacks, and starts their readers. Stops when leases are to
+    /// be renewed, and goes on the next time.
     async fn take(&mut self) -> Result<(), Failed> {
         let busy: BTreeSet<_> = self.shards.values().cloned().collect();
+        let until = Instant::now() + self.commons.config.timing.renewal;
         for lease in self.roster.wanted(Instant::now(), &busy, |count| fastrand::usize(..count)) {
             let began = Instant::now();
+            if until <= began {
+                break;
+            }
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let take = Change::Take { lease, now: i64::try_from(now.as_millis()).unwrap_or(i64::MAX) };
             let Change::Take { lease, now } = &take else { continue };
@@ -318,36 +359,6 @@ impl Following {
                 self.commons.link.warn("the reader of a shard has failed", &failed);
                 false
             }
-        }
-    }
-}
-
-/// Returns the shards of the stream.
-async fn list(commons: &Commons) -> Result<Vec<Shard>, Failed> {
-    let mut shards = Vec::new();
-    let mut token: Option<String> = None;
-    loop {
-        // A token stands for the stream.
-        let request = match token.take() {
-            Some(token) => commons.kinesis.list_shards().next_token(token),
-            None => commons.kinesis.list_shards().stream_name(&commons.config.stream),
-        };
-        let page = Box::pin(request.send()).await?;
-        shards.extend(page.shards.unwrap_or_default().into_iter().map(|shard| {
-            let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
-            let range = shard.sequence_number_range;
-            Shard {
-                id: shard.shard_id.into(),
-                parents: parents.into_iter().flatten().map(Into::into).collect(),
-                is_closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
-            }
-        }));
-        if shards.len() > SHARDS {
-            return Err(Failed::new(Trouble::Refused, format!("the stream has more than {SHARDS} shards")));
-        }
-        token = page.next_token;
-        if token.is_none() {
-            return Ok(shards);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Kinesis, with kinesis-local and dynalite in place of the services of AWS.
 
+mod faults;
 mod world;
 
 use std::collections::HashSet;
@@ -320,7 +321,6 @@ async fn b08_an_event_is_put_or_the_failure_is_told() {
         assert!(matches!(refused, Err(ProduceError::Invalid(text)) if text.contains("1 to 256")));
     }
     put(STREAM, produced("10", Some(&"ä".repeat(256)))).await.expect("it is put");
-    assert!(producer.is_up());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,12 +333,10 @@ async fn b08_a_broker_that_is_away_is_told_in_time() {
     let refusing = KinesisProducer::new(access(format!("http://{}", rig_tests::unused_address())));
     let refused = refusing.produce(&to(STREAM), produced("1", None), IN_TIME).await;
     assert!(matches!(refused, Err(ProduceError::Unavailable(_))), "{refused:?}");
-    assert!(!refusing.is_up());
     // It accepts connections, but does not answer.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
     let silent = KinesisProducer::new(access(format!("http://{address}")));
     let late = silent.produce(&to(STREAM), produced("1", None), Duration::from_millis(300)).await;
     assert!(matches!(late, Err(ProduceError::TimedOut(_))), "{late:?}");
-    assert!(!silent.is_up());
 }

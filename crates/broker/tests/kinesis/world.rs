@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_kinesis::primitives::Blob;
 use broker::kinesis::{
@@ -177,6 +179,33 @@ impl World {
             (!rows.is_empty() && rows.values().all(&is_so)).then_some(rows)
         })
         .await
+    }
+
+    /// Adds a row without an owner to the table of leases, which is created if there is none.
+    pub(crate) async fn add_row(&self, shard: &str, checkpoint: &str, parents: &[&str]) {
+        if !self.has_table().await {
+            let key = KeySchemaElement::builder().attribute_name("leaseKey").key_type(KeyType::Hash);
+            let kind = AttributeDefinition::builder().attribute_name("leaseKey");
+            let kind = kind.attribute_type(ScalarAttributeType::S).build().expect("all is set");
+            let create = self.dynamodb.create_table().table_name(TABLE).attribute_definitions(kind);
+            let create = create.key_schema(key.build().expect("all is set"));
+            let create = create.billing_mode(BillingMode::PayPerRequest);
+            Box::pin(create.send()).await.expect("a table");
+        }
+        eventually("the row is added", async || {
+            let put = self.dynamodb.put_item().table_name(TABLE);
+            let put = put.item("leaseKey", AttributeValue::S(shard.to_owned()));
+            let put = put.item("checkpoint", AttributeValue::S(checkpoint.to_owned()));
+            let put = put.item("checkpointSubSequenceNumber", AttributeValue::N("0".to_owned()));
+            let put = put.item("leaseCounter", AttributeValue::N("7".to_owned()));
+            let parents: Vec<_> = parents.iter().map(|&parent| parent.to_owned()).collect();
+            let put = match parents.is_empty() {
+                true => put,
+                false => put.item("parentShardId", AttributeValue::Ss(parents)),
+            };
+            Box::pin(put.send()).await.ok().map(drop)
+        })
+        .await;
     }
 
     /// Returns whether there is any table.

@@ -282,3 +282,22 @@ fn a_lease_expires_when_its_counter_does_not_change() {
     let busy = BTreeSet::from(["0".into()]);
     assert!(roster.wanted(now + 20 * second, &busy, |_| 0).is_empty(), "its reader has not stopped yet");
 }
+
+/// The counter of [`Change::Delete`] is that of the lease as it was read.
+#[test]
+fn a_lease_can_be_deleted_after_it_is_renewed() {
+    let (now, worker): (_, Arc<str>) = (Instant::now(), "w".into());
+    let mut table = Leases::from([("0".into(), lease("0", &[]))]);
+    let mut roster = Roster::new(worker.clone(), DURATION);
+    let mut send = |change: &Change| apply(&mut table, &worker, &"0".into(), change);
+    roster.observe(vec![lease("0", &[])], now);
+    assert!(send(&Change::Take { lease: lease("0", &[]), now: 0 }));
+    let taken = lease("0", &[]).taken_by(&worker, 0);
+    roster.taken(&taken, now);
+    roster.observe(vec![taken], now);
+    let (shard, renew) = roster.renewals().remove(0);
+    assert!(send(&renew));
+    assert!(roster.renewed(&shard, now, true).is_some());
+    let counter = roster.leases().next().expect("it is seen").counter;
+    assert!(send(&Change::Delete { counter }), "the counter is {counter}");
+}
