@@ -8,6 +8,7 @@ pub mod check;
 mod context;
 mod dead_letters;
 mod encode;
+mod ends;
 mod everywhere;
 pub mod oauth;
 mod observer;

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use jiff::{Timestamp, Unit};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use telemetry::{Report, ReportSink, Told};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -34,7 +35,7 @@ metric::labels! {
     enum Loss {
         /// Too many waited to be sent.
         Full = "full",
-        /// The broker has not acknowledged it, or refuses it.
+        /// The broker has not acknowledged it, or refuses it, or the gateway stops.
         Failed = "failed",
     }
 }
@@ -98,12 +99,20 @@ impl RequestLog {
         Self { config, producer, metrics, queue, records, has_rigs_schema, stage, told }
     }
 
-    /// Queues the event of a request that is finished, if it has an endpoint. If the queue is full,
-    /// the event is dropped and counted.
+    /// Queues the event of a request that is finished, if it has an endpoint. If the queue is full
+    /// or closed, the event is dropped and counted.
     fn record(&self, report: &Report) {
         let Some(endpoint) = &report.definition else { return };
-        let Ok(place) = self.queue.try_reserve() else {
-            return self.lose(Loss::Full, &"events of the request log come faster than they can be sent");
+        let place = match self.queue.try_reserve() {
+            Ok(place) => place,
+            Err(TrySendError::Full(())) => {
+                let reason = "events of the request log come faster than they can be sent";
+                return self.lose(Loss::Full, &reason);
+            }
+            Err(TrySendError::Closed(())) => {
+                let reason = "the request has ended after the request log was closed";
+                return self.lose(Loss::Failed, &reason);
+            }
         };
         let session = report.session.as_deref().map(|session| match &self.config.pseudonym {
             Some(pseudonym) => pseudonym(session).into(),

@@ -314,13 +314,14 @@ pub fn properties(text: &str) -> Result<Vec<(String, String)>, String> {
 /// Returns whether the gateway relies on its own value of a property, or has a setting for it.
 fn is_ours(name: &str) -> bool {
     const FREE: [&str; 4] = ["ssl.cipher.suites", "ssl.crl.location", "ssl.curves.list", "ssl.sigalgs.list"];
-    const OURS: [&str; 32] = [
+    const OURS: [&str; 34] = [
         "acks",
         "allow.auto.create.topics",
         "auto.commit.enable",
         "auto.commit.interval.ms",
         "auto.offset.reset",
         "bootstrap.servers",
+        "delivery.report.only.error",
         "delivery.timeout.ms",
         "enable.auto.commit",
         "enable.auto.offset.store",
@@ -333,6 +334,7 @@ fn is_ours(name: &str) -> bool {
         "group.instance.id",
         "group.protocol",
         "group.remote.assignor",
+        "internal.termination.signal",
         "log.queue",
         "log_level",
         "message.timeout.ms",
@@ -400,7 +402,15 @@ mod tests {
         let expected = [("fetch.min.bytes", "10"), ("debug", "a=b")];
         assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert_eq!(properties("x"), Err("\"x\" is no property; expected name=value".to_owned()));
-        for name in ["group.id", "sasl.password", "ssl.ca.location", "test.mock.num.brokers", "error_cb"] {
+        for name in [
+            "group.id",
+            "sasl.password",
+            "ssl.ca.location",
+            "test.mock.num.brokers",
+            "error_cb",
+            "delivery.report.only.error",
+            "internal.termination.signal",
+        ] {
             let refused = Err(format!("{name}: the gateway sets this property"));
             assert_eq!(properties(&format!("fetch.min.bytes=1;{name}=x")), refused);
         }

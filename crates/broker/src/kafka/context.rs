@@ -97,13 +97,18 @@ impl ClientContext for Link {
         self.warn(&format!("{code:?}"), &reason);
     }
 
-    /// Returns the token that is kept fresh, or gets one if this thread may wait for it: those of
-    /// the library may, those of the runtime may not.
+    /// Returns the token that is kept fresh. If it is to be replaced, gets another one if this
+    /// thread may wait for it: those of the library may, those of the runtime may not. Without
+    /// another one, the present one is good for as long as it is valid.
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
         let oauth = self.0.oauth.as_ref().ok_or("no tokens are configured")?;
+        let may_wait = Handle::try_current().is_err();
         let token = match oauth.present() {
+            Some(token) if may_wait && token.is_due() => {
+                self.0.runtime.block_on(oauth.renew()).unwrap_or(token)
+            }
             Some(token) => token,
-            None if Handle::try_current().is_err() => self.0.runtime.block_on(oauth.renew())?,
+            None if may_wait => self.0.runtime.block_on(oauth.renew())?,
             None => return Err("there is no token yet".into()),
         };
         let expires = token.expires.duration_since(UNIX_EPOCH)?.as_millis();

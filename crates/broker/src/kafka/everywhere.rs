@@ -1,11 +1,13 @@
 //! Reads topics at every node, without a group: a consumer assigns itself all partitions.
 //!
 //! A partition that is there when its topic is first seen is read from its end, one that appears
-//! later from its beginning: nothing is missed that is written once this has begun.
+//! later from the first message that was written since some minutes before this has begun: nothing
+//! is missed that is written once this has begun, and a topic that is only seen late, such as one
+//! that was not permitted, is not read from its beginning.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -26,6 +28,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long one question to the brokers may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
+/// How far the clock of who writes a message may be behind the one of this node.
+const CLOCKS: Duration = Duration::from_secs(300);
+
 /// A topic and the number of a partition of it.
 type Place = (Arc<str>, i32);
 
@@ -39,6 +44,8 @@ pub(crate) struct Everywhere<C: ConsumerContext + 'static> {
     /// The number of partitions that each topic had when it was first seen; 0 if it did not exist.
     first: HashMap<Arc<str>, i32>,
     assigned: HashSet<Place>,
+    /// Since when messages of partitions that appear later are read, in milliseconds of Unix time.
+    since: i64,
 }
 
 /// Sets what a consumer without a group needs. The library wants the name of a group, which it
@@ -60,7 +67,9 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
         resume: HashMap<(Arc<str>, i32), i64>,
     ) -> Self {
         let (first, assigned) = Default::default();
-        Self { consumer, link, topics, resume, first, assigned }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = now.saturating_sub(CLOCKS).as_millis().try_into().unwrap_or(i64::MAX);
+        Self { consumer, link, topics, resume, first, assigned, since }
     }
 
     /// Assigns all partitions, and those that appear later. Never returns. `is_ready` becomes true
@@ -127,18 +136,32 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
         let from = match self.resume.get(&place) {
             Some(next) => Offset::Offset(*next),
             // The number, and not "the end": the library would look for that later, and what is
-            // written until then would be missed.
-            None if was_there => {
-                let (_, high) = self.consumer.fetch_watermarks(topic, *partition, WITHIN)?;
-                Offset::Offset(high)
+            // written until then would be missed. For the same reason, it is asked for first.
+            None => {
+                let (_, end) = self.consumer.fetch_watermarks(topic, *partition, WITHIN)?;
+                let first = if was_there { None } else { self.first_since(&place)? };
+                Offset::Offset(first.unwrap_or(end))
             }
-            None => Offset::Beginning,
         };
         let mut added = TopicPartitionList::new();
         added.add_partition_offset(topic, *partition, from)?;
         self.consumer.incremental_assign(&added)?;
         self.assigned.insert(place);
         Ok(())
+    }
+
+    /// Returns the offset of the first message of a partition that was written
+    /// [since](Self::since); `None` if there is none.
+    fn first_since(&self, (topic, partition): &Place) -> Result<Option<i64>, KafkaError> {
+        let mut times = TopicPartitionList::new();
+        times.add_partition_offset(topic, *partition, Offset::Offset(self.since))?;
+        let found = self.consumer.offsets_for_times(times, WITHIN)?;
+        let Some(found) = found.find_partition(topic, *partition) else { return Ok(None) };
+        found.error()?;
+        Ok(match found.offset() {
+            Offset::Offset(first) => Some(first),
+            _ => None,
+        })
     }
 }
 
@@ -183,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn partitions_begin_at_their_end_and_those_that_appear_later_at_their_beginning() {
+    async fn partitions_begin_at_their_end_and_those_that_appear_later_at_what_is_new() {
         let server = KafkaServer::start();
         let client = server.client();
         client.create_topic("a", 2);
@@ -200,8 +223,22 @@ mod tests {
         let client = server.client();
         client.produce("a", &[KafkaMessage::of("x").partition(0), KafkaMessage::of("x").partition(2)]);
         assert!(everywhere.look());
-        let then = [now[0], now[1], ("a", 2, Offset::Beginning), ("later", 0, Offset::Beginning)];
+        let then = [now[0], now[1], ("a", 2, Offset::Offset(0)), ("later", 0, Offset::Offset(0))];
         assert_eq!(assigned(&everywhere), expected(&then));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_old_in_a_topic_that_is_seen_late_is_not_read() {
+        let server = KafkaServer::start();
+        let client = server.client();
+        let mut everywhere = everywhere(&server, &["late"], HashMap::new());
+        assert!(everywhere.look());
+        client.create_topic("late", 1);
+        client.produce("late", &[KafkaMessage::of("x"), KafkaMessage::of("x")]);
+        // As if this had begun long after that.
+        everywhere.since += 3_600_000;
+        assert!(everywhere.look());
+        assert_eq!(assigned(&everywhere), expected(&[("late", 0, Offset::Offset(2))]));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,9 @@ const LIFE: Duration = Duration::from_secs(300);
 /// four fifths, and gets the new one then.
 const FRESH: f64 = 0.6;
 
+/// How long before its end a token is no longer given away: it would expire on its way.
+const MARGIN: Duration = Duration::from_secs(5);
+
 /// The longest and the shortest pause between two tokens, and after a failure.
 const PAUSES: [Duration; 2] = [Duration::from_secs(86_400), Duration::from_secs(1)];
 
@@ -51,6 +54,8 @@ pub(crate) struct Token {
     pub(crate) expires: SystemTime,
     /// When it is to be replaced.
     renewal: Instant,
+    /// Until when it is given away if it could not be replaced.
+    last: Instant,
 }
 
 /// Why there is no token. Never contains a secret, nor what the provider has sent.
@@ -103,9 +108,9 @@ impl OAuth {
         &self.client_id
     }
 
-    /// Returns the present token, if it need not be replaced.
+    /// Returns the present token, if it is still valid.
     pub(crate) fn present(&self) -> Option<Token> {
-        self.present.lock().clone().filter(|token| Instant::now() < token.renewal)
+        self.present.lock().clone().filter(|token| Instant::now() < token.last)
     }
 
     /// Gets another token, and keeps it.
@@ -119,7 +124,7 @@ impl OAuth {
     /// Replaces the token in time, again and again. `failed` is called with each failure.
     pub(crate) async fn keep_fresh(&self, failed: impl Fn(&TokenError)) {
         loop {
-            match self.present() {
+            match self.present().filter(|token| !token.is_due()) {
                 Some(token) => sleep_until(token.renewal).await,
                 None => {
                     if let Err(error) = self.renew().await {
@@ -163,6 +168,11 @@ impl OAuth {
 }
 
 impl Token {
+    /// Returns whether it is to be replaced.
+    pub(crate) fn is_due(&self) -> bool {
+        Instant::now() >= self.renewal
+    }
+
     /// Reads an answer (RFC 6749, section 5.1).
     fn read(answer: &[u8]) -> Option<Self> {
         let answer: Value = serde_json::from_slice(answer).ok()?;
@@ -177,7 +187,9 @@ impl Token {
         });
         let life = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(LIFE);
         let life = life.clamp(PAUSES[1], PAUSES[0]);
-        Some(Self { text, expires: SystemTime::now() + life, renewal: Instant::now() + life.mul_f64(FRESH) })
+        let (now, fresh) = (Instant::now(), life.mul_f64(FRESH));
+        let last = life.saturating_sub(MARGIN).max(fresh);
+        Some(Self { text, expires: SystemTime::now() + life, renewal: now + fresh, last: now + last })
     }
 }
 
@@ -249,7 +261,11 @@ mod tests {
         let oauth = oauth("http://localhost:1/").unwrap();
         *oauth.present.lock() = Token::read(br#"{"access_token":"T","expires_in":"100"}"#);
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(oauth.present().is_some());
+        assert!(!oauth.present().unwrap().is_due());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(oauth.present().unwrap().is_due());
+        tokio::time::advance(Duration::from_secs(33)).await;
+        assert!(oauth.present().is_some(), "the provider may be away, but this one is valid");
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(oauth.present().is_none());
     }

@@ -14,6 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::{Partition as PartitionStatistics, Statistics};
 use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::ends;
 use super::offsets::{Offsets, Partition};
 use super::{Link, NAME};
 use crate::intake::Feed;
@@ -25,15 +26,23 @@ pub(super) struct Observer {
     metrics: Metrics,
     feeds: Arc<[Feed]>,
     offsets: Arc<Offsets>,
+    /// Whether a group begins at the end of a partition of which it has stored nothing.
+    begins_at_end: bool,
     is_paused: AtomicBool,
     /// The partitions whose lag is shown.
     shown: Mutex<HashSet<Partition>>,
 }
 
 impl Observer {
-    pub(super) fn new(link: Link, metrics: Metrics, feeds: Arc<[Feed]>, offsets: Arc<Offsets>) -> Self {
+    pub(super) fn new(
+        link: Link,
+        metrics: Metrics,
+        feeds: Arc<[Feed]>,
+        offsets: Arc<Offsets>,
+        begins_at_end: bool,
+    ) -> Self {
         let (is_paused, shown) = Default::default();
-        Self { link, metrics, feeds, offsets, is_paused, shown }
+        Self { link, metrics, feeds, offsets, begins_at_end, is_paused, shown }
     }
 
     /// Sets whether partitions that are assigned from now on are paused at once.
@@ -118,9 +127,16 @@ impl ClientContext for Observer {
 }
 
 impl ConsumerContext for Observer {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(_) => self.metrics.rebalanced(),
+            Rebalance::Assign(assigned) => {
+                self.metrics.rebalanced();
+                if self.begins_at_end
+                    && let Err(error) = ends::blocking(|| ends::find(consumer, assigned))
+                {
+                    self.link.warn("end", &error);
+                }
+            }
             Rebalance::Revoke(revoked) => {
                 for element in revoked.elements() {
                     if let Some(topic) = self.position(element.topic()) {
@@ -133,11 +149,16 @@ impl ConsumerContext for Observer {
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(assigned) = rebalance
-            && self.is_paused.load(Ordering::Relaxed)
+        let Rebalance::Assign(assigned) = rebalance else { return };
+        if self.is_paused.load(Ordering::Relaxed)
             && let Err(error) = consumer.pause(assigned)
         {
             self.link.warn("pause", &error);
+        }
+        if self.begins_at_end
+            && let Err(error) = ends::store(consumer, assigned)
+        {
+            self.link.warn("store", &error);
         }
     }
 

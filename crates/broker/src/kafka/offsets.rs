@@ -16,6 +16,15 @@ struct Inner {
     taken: HashMap<Partition, Taken>,
     /// Grows whenever partitions are revoked.
     epoch: u64,
+    /// Since when a partition is forgotten, or was before it came back: at most one entry for each
+    /// that this node has had.
+    forgotten: HashMap<Partition, u64>,
+}
+
+impl Inner {
+    fn is_current(&self, partition: Partition, epoch: u64) -> bool {
+        self.forgotten.get(&partition).is_none_or(|forgotten| *forgotten <= epoch)
+    }
 }
 
 /// How far a partition was taken.
@@ -32,9 +41,24 @@ struct Taken {
 pub(super) struct Batch(Vec<(Partition, Taken)>);
 
 impl Offsets {
-    /// Notes that the message with this offset was taken.
-    pub(super) fn take(&self, partition: Partition, offset: i64) {
+    /// Returns the present epoch, to be kept with what is received in it.
+    pub(super) fn epoch(&self) -> u64 {
+        self.0.lock().epoch
+    }
+
+    /// Returns whether this node has not lost the partition since this epoch. If it has, another
+    /// node reads what it received, or this one again.
+    pub(super) fn is_current(&self, partition: Partition, epoch: u64) -> bool {
+        self.0.lock().is_current(partition, epoch)
+    }
+
+    /// Notes that the message with this offset, which was received in this epoch, was taken. Does
+    /// nothing if the partition was revoked since.
+    pub(super) fn take(&self, partition: Partition, offset: i64, received: u64) {
         let mut inner = self.0.lock();
+        if !inner.is_current(partition, received) {
+            return;
+        }
         let epoch = inner.epoch;
         let taken = inner.taken.entry(partition).or_insert(Taken { next: 0, epoch, is_stored: false });
         (taken.next, taken.is_stored) = (offset + 1, false);
@@ -46,9 +70,12 @@ impl Offsets {
         let mut inner = self.0.lock();
         inner.taken.remove(&partition);
         inner.epoch += 1;
+        let epoch = inner.epoch;
+        inner.forgotten.insert(partition, epoch);
     }
 
     /// Forgets all partitions: the next consumer of the group begins with what is committed.
+    /// Nothing that the last one has received may be taken after that.
     pub(super) fn forget_all(&self) {
         let mut inner = self.0.lock();
         inner.taken.clear();
@@ -96,20 +123,20 @@ mod tests {
     fn the_last_offset_of_each_partition_is_stored_once() {
         let offsets = Offsets::default();
         for (partition, offset) in [(0, 7), (1, 3), (0, 8), (0, 11)] {
-            offsets.take((0, partition), offset);
+            offsets.take((0, partition), offset, offsets.epoch());
         }
         assert_eq!(flush(&offsets), [((0, 0), 12), ((0, 1), 4)]);
         assert_eq!(flush(&offsets), []);
-        offsets.take((0, 1), 4);
+        offsets.take((0, 1), 4, offsets.epoch());
         assert_eq!(flush(&offsets), [((0, 1), 5)]);
     }
 
     #[test]
     fn what_is_taken_while_a_batch_is_flushed_belongs_to_the_next() {
         let offsets = Offsets::default();
-        offsets.take((0, 0), 1);
+        offsets.take((0, 0), 1, offsets.epoch());
         let batch = offsets.unstored();
-        offsets.take((0, 0), 2);
+        offsets.take((0, 0), 2, offsets.epoch());
         assert_eq!(offsets.flushed(batch), [((0, 0), 2)]);
         assert_eq!(flush(&offsets), [((0, 0), 3)]);
     }
@@ -117,13 +144,28 @@ mod tests {
     #[test]
     fn what_is_not_stored_when_a_partition_is_revoked_is_not_stored_later() {
         let offsets = Offsets::default();
-        offsets.take((0, 0), 1);
-        offsets.take((1, 0), 1);
+        offsets.take((0, 0), 1, offsets.epoch());
+        offsets.take((1, 0), 1, offsets.epoch());
         let batch = offsets.unstored();
         offsets.forget((0, 0));
         // It came back, and another node has taken more meanwhile.
-        offsets.take((0, 0), 100);
+        offsets.take((0, 0), 100, offsets.epoch());
         assert_eq!(offsets.flushed(batch), [((1, 0), 2)]);
         assert_eq!(flush(&offsets), [((0, 0), 101)]);
+    }
+
+    #[test]
+    fn what_was_received_before_a_partition_was_revoked_is_not_stored_after_it_came_back() {
+        let offsets = Offsets::default();
+        let before = offsets.epoch();
+        offsets.forget((0, 0));
+        assert!(!offsets.is_current((0, 0), before) && offsets.is_current((0, 1), before));
+        // It came back, and another node has taken more meanwhile.
+        offsets.take((0, 0), 100, offsets.epoch());
+        offsets.take((0, 0), 7, before);
+        offsets.take((0, 1), 7, before);
+        assert_eq!(flush(&offsets), [((0, 0), 101), ((0, 1), 8)]);
+        offsets.take((0, 0), 101, offsets.epoch());
+        assert_eq!(flush(&offsets), [((0, 0), 102)]);
     }
 }

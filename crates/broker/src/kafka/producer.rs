@@ -1,7 +1,7 @@
 //! Sends events to topics.
 
 mod deliveries;
-mod failure;
+pub(super) mod failure;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, ThreadedProducer};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -78,20 +78,8 @@ impl KafkaProducer {
         Ok(Self { producer, link, registry: config.registry })
     }
 
-    /// Waits until the broker has acknowledged all that was to be sent, or it was given up, or the
-    /// time `within` has passed.
-    pub async fn flush(&self, within: Duration) {
-        let producer = self.producer.clone();
-        // Blocks the thread.
-        let flushed = tokio::task::spawn_blocking(move || producer.flush(within)).await;
-        if !matches!(flushed, Ok(Ok(()))) {
-            let unsent = self.producer.in_flight_count();
-            tracing::warn!(unsent, "not all events are acknowledged by Kafka before this gateway stops");
-        }
-    }
-
     /// Sends a message. Resolves when the broker has acknowledged it. If the future is dropped, the
-    /// message is still sent.
+    /// message is sent unless the producer is dropped before.
     async fn send(
         &self,
         topic: &str,

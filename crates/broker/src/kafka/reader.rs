@@ -35,12 +35,15 @@ const STORE: Duration = Duration::from_millis(100);
 /// How long something may wait before nothing more is fetched.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A message, and the [epoch](Offsets::epoch) in which it was received.
+type Received<'c> = (BorrowedMessage<'c>, u64);
+
 /// Receives from one consumer.
 pub(super) struct Reader<'c> {
     consumer: &'c Arc<StreamConsumer<Observer>>,
     messages: MessageStream<'c, Observer>,
     /// What was received while something else waited. Little: nothing is fetched then.
-    early: VecDeque<BorrowedMessage<'c>>,
+    early: VecDeque<Received<'c>>,
     work: &'c Work,
     node: &'c Node,
     feeds: &'c [Feed],
@@ -52,8 +55,10 @@ pub(super) struct Reader<'c> {
     /// How many messages were taken since the last time, and when the first of them was.
     unstored: usize,
     since: Option<Instant>,
-    /// The partitions of which something was committed by this consumer.
+    /// The partitions of which something was committed by this consumer, since the last ones were
+    /// revoked in this epoch.
     committed: HashSet<(usize, i32)>,
+    epoch: u64,
     /// The consumer is of no use any more.
     fatal: Option<KafkaError>,
 }
@@ -65,7 +70,7 @@ impl<'c> Reader<'c> {
         (feeds, offsets): (&'c [Feed], &'c Offsets),
         stores: bool,
     ) -> Self {
-        let (early, unstored, since, committed, fatal) = Default::default();
+        let (early, unstored, since, committed, epoch, fatal) = Default::default();
         let (messages, stage, link) = (consumer.stream(), work.stage.clone(), &work.link);
         Self {
             consumer,
@@ -81,6 +86,7 @@ impl<'c> Reader<'c> {
             unstored,
             since,
             committed,
+            epoch,
             fatal,
         }
     }
@@ -103,8 +109,8 @@ impl<'c> Reader<'c> {
             if let Some(error) = self.fatal {
                 return Err(error);
             }
-            if let Some(message) = self.next(due).await {
-                if self.take(message).await == Outcome::Left {
+            if let Some(received) = self.next(due).await {
+                if self.take(received).await == Outcome::Left {
                     continue;
                 }
                 self.unstored += 1;
@@ -115,9 +121,9 @@ impl<'c> Reader<'c> {
     }
 
     /// Returns the next message; `None` if it is time for something else.
-    async fn next(&mut self, due: Option<Instant>) -> Option<BorrowedMessage<'c>> {
-        if let Some(message) = self.early.pop_front() {
-            return Some(message);
+    async fn next(&mut self, due: Option<Instant>) -> Option<Received<'c>> {
+        if let Some(received) = self.early.pop_front() {
+            return Some(received);
         }
         let next = match self.messages.next().now_or_never() {
             Some(next) => next,
@@ -139,16 +145,20 @@ impl<'c> Reader<'c> {
         self.received(next.expect("the stream does not end"))
     }
 
-    /// Takes a message.
-    async fn take(&mut self, message: BorrowedMessage<'c>) -> Outcome {
+    /// Takes a message, unless its partition was revoked since it was received.
+    async fn take(&mut self, (message, received): Received<'c>) -> Outcome {
         // Only these were asked for.
         let Some(topic) = self.feeds.iter().position(|feed| *feed.topic == *message.topic()) else {
             return Outcome::Done;
         };
+        let place = (topic, message.partition());
+        if !self.offsets.is_current(place, received) {
+            return Outcome::Left;
+        }
         let (work, node, feed) = (self.work, self.node, &self.feeds[topic]);
         let outcome = self.patiently(work.take(node, feed, &message)).await;
         if outcome == Outcome::Done {
-            self.offsets.take((topic, message.partition()), message.offset());
+            self.offsets.take(place, message.offset(), received);
         }
         outcome
     }
@@ -174,9 +184,13 @@ impl<'c> Reader<'c> {
         }
     }
 
-    /// Commits at once what is stored of a partition for the first time: without a committed offset,
-    /// whoever reads it after a crash would begin at its end.
+    /// Commits at once what is stored of a partition for the first time: without a committed
+    /// offset, whoever reads it after a crash would begin at its end.
     fn commit_first(&mut self, places: impl Iterator<Item = (usize, i32)>) {
+        let epoch = self.offsets.epoch();
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.committed.clear();
+        }
         let known = self.committed.len();
         self.committed.extend(places);
         if self.committed.len() > known
@@ -215,8 +229,8 @@ impl<'c> Reader<'c> {
                 done = &mut work => break done,
                 next = self.messages.next() => {
                     // It is of a partition that was assigned meanwhile.
-                    if let Some(message) = self.received(next.expect("the stream does not end")) {
-                        self.early.push_back(message);
+                    if let Some(received) = self.received(next.expect("the stream does not end")) {
+                        self.early.push_back(received);
                         self.pause();
                     }
                 }
@@ -243,9 +257,9 @@ impl<'c> Reader<'c> {
     }
 
     /// Returns what was received, if it is a message.
-    fn received(&mut self, received: Result<BorrowedMessage<'c>, KafkaError>) -> Option<BorrowedMessage<'c>> {
+    fn received(&mut self, received: Result<BorrowedMessage<'c>, KafkaError>) -> Option<Received<'c>> {
         match received {
-            Ok(message) => return Some(message),
+            Ok(message) => return Some((message, self.offsets.epoch())),
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => self.fatal = Some(error),
             // The library tries again by itself.
             Err(error) => self.link.warn(&format!("{:?}", error.rdkafka_error_code()), &error),

@@ -119,10 +119,9 @@ impl KafkaResponses {
     fn client(&self) -> ClientConfig {
         let mut client = self.config.access.client();
         for (name, value) in [
-            // 64 MiB otherwise.
+            // 64 MiB otherwise. One answer of a broker is then not more than that either, unless
+            // message.max.bytes is.
             ("queued.max.messages.kbytes", "8192"),
-            // One answer of a broker is not more than what may be queued.
-            ("fetch.max.bytes", "8388608"),
             ("fetch.wait.max.ms", "100"),
         ] {
             if client.get(name).is_none() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use avro::Registry;
@@ -130,6 +131,7 @@ impl KafkaSource {
             link: link.clone(),
             stage: running,
             restart_delay: config.access.restart_delay,
+            is_refused: AtomicBool::default(),
         };
         let source =
             Self { config, feeds, work, link, offsets: Arc::default(), stage, ready: Mutex::default() };
@@ -145,10 +147,9 @@ impl KafkaSource {
         let mut client = self.config.access.client();
         // Unlike what is set below, these may be changed by KAFKA_PROPERTIES.
         for (name, value) in [
-            // 64 MiB for each consumer otherwise.
+            // 64 MiB for each consumer otherwise. One answer of a broker is then not more than
+            // that either, unless message.max.bytes is.
             ("queued.max.messages.kbytes", "8192"),
-            // One answer is not more than what may be queued.
-            ("fetch.max.bytes", "8388608"),
             ("fetch.wait.max.ms", "100"),
             // How long nothing is fetched when as much is queued as may be. A second otherwise,
             // in which the queue is emptied many times.
@@ -181,7 +182,10 @@ impl KafkaSource {
 
     fn consumer(&self, client: &ClientConfig) -> Result<Closing, AccessError> {
         let metrics = self.work.intake.metrics().clone();
-        let observer = Observer::new(self.link.clone(), metrics, self.feeds.clone(), self.offsets.clone());
+        let (link, feeds, offsets) = (self.link.clone(), self.feeds.clone(), self.offsets.clone());
+        let is_group = matches!(self.config.reach, Reach::Group { .. });
+        let begins_at_end = is_group && self.config.reset == Reset::Latest;
+        let observer = Observer::new(link, metrics, feeds, offsets, begins_at_end);
         let consumer = client.create_with_context(observer).map_err(|error| explain(&error))?;
         Ok(Closing(Some(Arc::new(consumer))))
     }
@@ -270,8 +274,8 @@ impl Drop for Closing {
     }
 }
 
-/// Returns the pause after this number of failures, with jitter: many gateways that have lost the same
-/// brokers do not come back in step.
+/// Returns the pause after this number of failures, with jitter: many gateways that have lost the
+/// same brokers do not come back in step.
 pub(super) fn pause(failures: usize, most: Duration) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16));
     doubled.min(most).mul_f64(0.5 + fastrand::f64() / 2.0)
@@ -283,13 +287,18 @@ impl Source for KafkaSource {
     }
 
     fn is_up(&self) -> bool {
-        self.link.is_up() && self.ready.lock().as_ref().is_none_or(|ready| *ready.borrow())
+        let is_ready = || self.ready.lock().as_ref().is_none_or(|ready| *ready.borrow());
+        self.link.is_up() && !self.work.is_refused() && is_ready()
     }
 
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
         async move {
             let mut failures = 0;
             loop {
+                if self.is_leaving() {
+                    self.stage.send_replace(Stage::Left);
+                    return pending().await;
+                }
                 let began = Instant::now();
                 // A panic, here or in the library, costs what was received, and a new consumer.
                 let mut consuming = JoinSet::new();
@@ -302,8 +311,7 @@ impl Source for KafkaSource {
                 };
                 self.link.lost();
                 if self.is_leaving() {
-                    self.stage.send_replace(Stage::Left);
-                    return pending().await;
+                    continue;
                 }
                 self.link.warn("consumer", &ended);
                 failures = if began.elapsed() < SHORT { failures + 1 } else { 1 };

@@ -2,9 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use avro::Registry;
+use avro::{DecodeError, Registry};
 use bytes::Bytes;
 use event::kafka::{AvroMessage, Message as Read};
 use event::{Event, ExtensionNames};
@@ -17,9 +18,14 @@ use tokio::time::timeout;
 
 use super::Link;
 use super::dead_letters::DeadLetters;
+use super::producer::failure::is_refusal;
 use super::source::{Stage, pause};
 use crate::intake::{Feed, Intake, Refused};
 use crate::metrics::Failure;
+
+/// How often a schema that the registry does not know is asked for. Its nodes may not know yet one
+/// that was just registered.
+const UNKNOWN: usize = 5;
 
 /// Takes messages.
 pub(super) struct Work {
@@ -30,14 +36,19 @@ pub(super) struct Work {
     pub(super) stage: watch::Receiver<Stage>,
     /// Limit of the pause between two attempts.
     pub(super) restart_delay: Duration,
+    /// Whether a dead letter waits that the brokers refuse.
+    pub(super) is_refused: AtomicBool,
 }
+
+/// Notes whether the brokers refuse a dead letter, for as long as it waits.
+struct Waiting<'w>(&'w AtomicBool);
 
 /// What has become of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It need not be read again.
     Done,
-    /// The gateway stops before it could be taken.
+    /// The gateway stops before it could be taken, or it is no longer this node's.
     Left,
 }
 
@@ -89,16 +100,23 @@ impl Work {
         }
     }
 
-    /// Reads a message in Avro. Tries again for as long as the registry cannot be reached; `None`
-    /// if the gateway stops before.
+    /// Returns whether a dead letter waits that the brokers refuse: nothing can follow until
+    /// somebody mends this.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// Reads a message in Avro. Tries again for as long as the registry cannot be reached, and a
+    /// few times if it does not know the schema; `None` if the gateway stops before.
     async fn decode(&self, avro: AvroMessage) -> Option<Result<Event, String>> {
         let Some(registry) = &self.registry else {
             return Some(Err("it is in Avro, and KAFKA_SCHEMA_REGISTRY_HOST is not set".to_owned()));
         };
-        let mut failures = 0;
+        let (mut failures, mut unknown) = (0, 0);
         loop {
             match registry.decode(avro.bytes()).await {
                 Ok(json) => return Some(avro.with(json).map_err(|error| error.to_string())),
+                Err(DecodeError::UnknownSchema(_)) if unknown + 1 < UNKNOWN => unknown += 1,
                 Err(error) if !error.is_temporary() => return Some(Err(error.to_string())),
                 Err(error) => self.link.warn("registry", &error),
             }
@@ -112,9 +130,11 @@ impl Work {
     /// Writes a message to the topic of dead letters, if there is one, until it is acknowledged.
     async fn bury(&self, feed: &Feed, message: &BorrowedMessage<'_>, reason: &str) -> Outcome {
         let Some(dead_letters) = &self.dead_letters else { return Outcome::Done };
+        let waiting = Waiting(&self.is_refused);
         let mut failures = 0;
         while let Err(error) = dead_letters.write(message, reason).await {
             self.link.warn("dead letter", &format!("a dead letter was not written yet: {error}"));
+            waiting.0.store(is_refusal(&error), Ordering::Relaxed);
             failures += 1;
             if self.leaves_within(failures).await {
                 return Outcome::Left;
@@ -129,6 +149,12 @@ impl Work {
         let mut stage = self.stage.clone();
         let leaves = stage.wait_for(|stage| *stage != Stage::Running);
         timeout(pause(failures, self.restart_delay), leaves).await.is_ok()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -170,6 +170,16 @@ async fn b32_what_is_too_much_is_dropped_and_counted() {
     assert_eq!(lost(&registry, "failed"), 0);
 }
 
+#[tokio::test]
+async fn what_comes_after_the_end_is_counted_as_such() {
+    let topic = Topic::new(1, false);
+    let mut registry = metric::Registry::default();
+    let log = log_with(&topic, None, Metrics::register(&mut registry));
+    run(&log).await;
+    log.record(&report());
+    assert_eq!((lost(&registry, "full"), lost(&registry, "failed")), (0, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_is_away_holds_nothing_up() {
     let topic = Topic::new(0, false);

@@ -163,19 +163,6 @@ async fn an_event_whose_request_has_ended_is_still_sent() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_flushed() {
-    let cluster = cluster("events", 1);
-    let producer = producer(&cluster, DEADLINE);
-    producer.produce(&to("events"), event("0"), DEADLINE).await.unwrap();
-    cluster.broker_round_trip_time(ALL_BROKERS, Duration::from_millis(300)).unwrap();
-    let destination = to("events");
-    let mut sent = Box::pin(producer.produce(&destination, event("1"), DEADLINE));
-    assert!(timeout(Duration::ZERO, &mut sent).await.is_err());
-    producer.flush(DEADLINE).await;
-    timeout(Duration::ZERO, sent).await.expect("acknowledged").unwrap();
-}
-
-#[tokio::test]
 async fn events_follow_the_leader_of_their_partition() {
     let cluster = cluster("events", 1);
     let producer = producer(&cluster, DEADLINE);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use node::Source;
-use rig_broker::kafka::{KafkaConfig, Reset};
+use rig_broker::kafka::{KafkaAccess, KafkaConfig, Reset};
 use rig_tests::{KafkaServer, eventually};
 use tokio::time::sleep;
 
@@ -41,6 +41,18 @@ async fn b05_a_full_gateway_stays_in_its_group_and_loses_nothing() {
     assert_eq!(all, ids(0..200), "each once");
     running.leave().await;
     assert_eq!(client.committed(GROUP, TOPIC), [Some(100); 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_may_be_larger_than_what_is_queued() {
+    let server = KafkaServer::start();
+    let client = server.client();
+    client.create_topic(TOPIC, 1);
+    client.produce(TOPIC, &[event(0)]);
+    let properties = vec![("message.max.bytes".to_owned(), (16 << 20).to_string())];
+    let running = Running::start(config(KafkaAccess { properties, ..access(server.address()) })).await;
+    assert_eq!(running.await_events(1), ids(0..1));
+    running.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,5 +120,40 @@ async fn without_a_committed_offset_it_begins_where_the_settings_say() {
     running.await_sample(r#"rig_consumer_lag{topic="rig",partition="0"}"#, "0");
     client.produce(TOPIC, &[event(1)]);
     assert_eq!(running.await_events(1), ids(1..2));
+    running.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_a_group_is_away_is_read_even_if_it_had_read_nothing() {
+    let server = KafkaServer::start();
+    let client = server.client();
+    client.create_topic(TOPIC, 2);
+    client.produce(TOPIC, &[event(0).partition(0)]);
+    let latest = || KafkaConfig { reset: Reset::Latest, ..config(access(server.address())) };
+    let first = Running::start(latest()).await;
+    for partition in 0..2 {
+        first.await_sample(&format!(r#"rig_consumer_lag{{topic="rig",partition="{partition}"}}"#), "0");
+    }
+    first.leave().await;
+    client.await_members(GROUP, 0);
+    client.produce(TOPIC, &[event(1).partition(0), event(2).partition(1)]);
+    let second = Running::start(latest()).await;
+    let mut all = second.await_events(2);
+    all.sort();
+    assert_eq!(all, ids(1..3));
+    second.leave().await;
+    assert_eq!(client.committed(GROUP, TOPIC), [Some(2), Some(1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_at_which_a_group_begins_is_committed_though_nothing_follows() {
+    let server = KafkaServer::start();
+    let client = server.client();
+    client.create_topic(TOPIC, 1);
+    client.produce(TOPIC, &[event(0)]);
+    let running =
+        Running::start(KafkaConfig { reset: Reset::Latest, ..config(access(server.address())) }).await;
+    client.await_committed(GROUP, TOPIC, &[Some(1)]);
+    assert_eq!(running.bus.ids(), [""; 0]);
     running.leave().await;
 }

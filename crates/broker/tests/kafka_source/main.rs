@@ -1,5 +1,6 @@
 //! Events from topics of Kafka.
 
+mod dead_letters;
 mod faults;
 mod security;
 mod world;
@@ -131,7 +132,11 @@ async fn a_group_shares_the_partitions_and_each_event_comes_once() {
         }
     };
     let start = async || {
-        let access = KafkaAccess { brokers: vec![servers.clone()], ..access(([127, 0, 0, 1], 1).into()) };
+        // This stand-in waits for almost as long as a session lasts whenever somebody joins.
+        let quick = [("session.timeout.ms", "5000"), ("heartbeat.interval.ms", "200")];
+        let properties = quick.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let brokers = vec![servers.clone()];
+        let access = KafkaAccess { brokers, properties, ..access(([127, 0, 0, 1], 1).into()) };
         Running::start(config(access)).await
     };
     let one = start().await;
@@ -201,4 +206,28 @@ async fn b06_an_event_in_avro_waits_for_the_registry() {
     assert_eq!(running.sample(&failed("invalid")).as_deref(), Some("1"), "the schema is unknown");
     running.leave().await;
     assert_eq!(client.committed(GROUP, TOPIC), [Some(3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_the_registry_knows_a_little_later_is_waited_for() {
+    let server = KafkaServer::start();
+    let client = server.client();
+    client.create_topic(TOPIC, 1);
+    let schemas = SchemaRegistry::start(RegistryOptions::default());
+    let schema =
+        |name: &str| json!({"type": "record", "name": name, "fields": [{"name": "a", "type": "long"}]});
+    let id = schemas.register("s", &schema("R")) + 1;
+    let value = [&[0][..], &id.to_be_bytes(), &[54]].concat();
+    let mut avro = KafkaMessage::of(value).header("content-type", "avro/binary");
+    for (name, value) in [("specversion", "1.0"), ("type", "t"), ("source", "/s"), ("id", "0")] {
+        avro = avro.header(&format!("ce_{name}"), value);
+    }
+    client.produce(TOPIC, &[avro]);
+    let registry = Registry::new(RegistryConfig { url: schemas.url(), ..RegistryConfig::default() });
+    let registry = Some(Arc::new(registry.unwrap()));
+    let running = Running::start(KafkaConfig { registry, ..config(access(server.address())) }).await;
+    schemas.await_requests(1);
+    assert_eq!(schemas.register("s", &schema("S")), id);
+    assert_eq!(running.await_events(1), ids(0..1));
+    running.leave().await;
 }

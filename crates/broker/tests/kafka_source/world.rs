@@ -156,8 +156,12 @@ impl Bus for Recorder {
         Offered::Taken
     }
 
-    fn ready(&self) -> BoxFuture<'_, ()> {
-        becomes_true(&self.is_ready).boxed()
+    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
+        async move {
+            becomes_true(&self.is_ready).await;
+            self.offer(event);
+        }
+        .boxed()
     }
 
     fn flushed(&self) -> BoxFuture<'_, ()> {

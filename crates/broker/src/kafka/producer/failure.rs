@@ -22,6 +22,13 @@ pub(super) fn of_delivery(topic: &str, error: &KafkaError, sent: Sent) -> Produc
     }
 }
 
+/// Returns whether a broker does not want a message, and will not want it later unless somebody
+/// changes its settings.
+pub(in crate::kafka) fn is_refusal(error: &KafkaError) -> bool {
+    let error = of_delivery("", error, Sent::Maybe);
+    matches!(error, ProduceError::Refused(_) | ProduceError::TooLarge(_))
+}
+
 /// Whether a message has been sent to a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
