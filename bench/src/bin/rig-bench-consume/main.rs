@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// What the gateway sets for a consumer in a group: `KafkaSource` and `KafkaAccess` in
 /// `crates/broker/src/kafka`.
-const SETTINGS: [(&str, &str); 14] = [
+const SETTINGS: [(&str, &str); 15] = [
     ("client.id", "rig"),
     ("security.protocol", "plaintext"),
     ("socket.keepalive.enable", "true"),
