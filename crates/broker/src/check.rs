@@ -23,11 +23,13 @@ impl Finding {
     }
 
     /// Returns that something is as it has to be.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
     pub(crate) fn good(what: impl Into<String>, found: impl Display) -> Self {
         Self::new(what, Ok::<_, &str>(found))
     }
 
     /// Returns that something cannot be used.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
     pub(crate) fn bad(what: impl Into<String>, reason: impl Display) -> Self {
         Self::new(what, Err::<&str, _>(reason))
     }
