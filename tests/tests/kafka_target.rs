@@ -553,7 +553,10 @@ fn b32_requests_are_reported_to_a_topic_with_their_outcome() {
     assert_eq!((&record["type"], &record["source"]), (&json!("com.rig.proxy.api.call"), &json!("/rig")));
     assert_eq!((&data["method"], &data["request_id"]), (&json!("POST"), &json!("request-1")));
     assert_eq!(data["remote_ip"], "127.0.0.1");
-    assert_eq!((&data["endpoint"]["id"], &data["endpoint"]["topic"]), (&json!("publish"), &json!("requests")));
+    assert_eq!(
+        (&data["endpoint"]["id"], &data["endpoint"]["topic"]),
+        (&json!("publish"), &json!("requests"))
+    );
     assert!(data["duration_ms"].is_number(), "{data}");
     assert_eq!(of("/secret")["data"]["status"], 401);
     assert!(records.iter().all(|record| record.key.is_none() && !record.text().contains("a=secret")));

@@ -1,7 +1,7 @@
 //! What every source does with a message: publishes its event, and counts what has become of it.
 
-use std::fmt::Display;
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::SystemTime;
 

@@ -77,11 +77,12 @@ impl BrokerTarget {
             Way::Ask(requester) => {
                 let reply = self.count(requester.request(&self.to, event, within)).await?;
                 let read = response(reply);
-                let outcome =
-                    if read.is_ok() { ResponseOutcome::Matched } else { ResponseOutcome::Invalid };
+                let outcome = if read.is_ok() { ResponseOutcome::Matched } else { ResponseOutcome::Invalid };
                 self.metrics.responded(self.label(), outcome);
                 // The text goes to the request log.
-                read.map_err(|invalid| TargetError::Unreachable(format!("a reply that is invalid: {invalid}")))
+                read.map_err(|invalid| {
+                    TargetError::Unreachable(format!("a reply that is invalid: {invalid}"))
+                })
             }
         }
     }
@@ -100,8 +101,8 @@ impl BrokerTarget {
             }
             let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
             let more = self.room.clone().try_acquire_many_owned(bytes);
-            let more =
-                more.map_err(|_| TargetError::Busy("too many bytes of requests wait for brokers".to_owned()))?;
+            let more = more
+                .map_err(|_| TargetError::Busy("too many bytes of requests wait for brokers".to_owned()))?;
             match &mut room {
                 Some(room) => room.merge(more),
                 None => room = Some(more),
@@ -119,7 +120,9 @@ impl BrokerTarget {
                 "Bad request: The body is a valid JSON object but does not look like a CloudEvent.".to_owned()
             }
             BodyFault::NotAnEvent => "Bad request: the body does not look like a CloudEvent.".to_owned(),
-            BodyFault::NotJson(why) if is_nats => format!("Bad request: The body is not JSON encoded ({why})."),
+            BodyFault::NotJson(why) if is_nats => {
+                format!("Bad request: The body is not JSON encoded ({why}).")
+            }
             BodyFault::NotJson(_) => "Bad request: expected a JSON encoded request body.".to_owned(),
             BodyFault::NoText(_) => format!("Bad request: {fault}."),
         };

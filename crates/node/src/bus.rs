@@ -19,8 +19,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Offers an event that was published at this node to the others. Never blocks.
     fn offer(&self, event: &Event) -> Offered;
 
-    /// Queues an event that was published at this node for the others, as soon as the queue has room
-    /// and the others can be reached.
+    /// Queues an event that was published at this node for the others, as soon as the queue has
+    /// room and the others can be reached.
     fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()>;
 
     /// Resolves when every event that was [queued](Bus::queue) before has been received by what

@@ -233,7 +233,8 @@ impl Exchange<'_> {
                 }
                 // Boxed, since few requests take this path.
                 Destination::Other(target) => {
-                    Box::pin(self.ask(&**target, (request, claims), limits, expected, session, account)).await?
+                    Box::pin(self.ask(&**target, (request, claims), limits, expected, session, account))
+                        .await?
                 }
             };
             if let Answer::Response(response) = &mut answer

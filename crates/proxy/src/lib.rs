@@ -36,8 +36,8 @@ pub use apis::{
 };
 pub use async_answer::AsyncAnswer;
 pub use definition::{
-    Api, Broker, BrokerEndpoint, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
-    TlsFiles, UpstreamConfig,
+    Api, Broker, BrokerEndpoint, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim,
+    ResponseFrom, TargetConfig, TlsFiles, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
 pub use in_flight::{InFlight, Over};
@@ -45,9 +45,7 @@ pub use metrics::Metrics;
 pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
 pub use proxy::{Collaborators, Config, Proxy};
 pub use routes::{Overlap, Routed, Routes};
-pub use target::{
-    NoTargets, Target, TargetError, TargetFault, TargetFuture, TargetRequest, Targets,
-};
+pub use target::{NoTargets, Target, TargetError, TargetFault, TargetFuture, TargetRequest, Targets};
 pub use time_limits::TimeLimits;
 pub use upstream::ServiceLimits;
 pub use waiting::{DeliverError, Expected, TimedOut, TooManyWaiting, Waiting, WaitingConfig};

@@ -200,8 +200,7 @@ impl Proxy {
                 definition: route
                     .filter(|_| self.reporter.wants_definitions())
                     .map(|route| route.definition.clone()),
-                request_id: given_request_id(&head.headers)
-                    .and_then(|id| id.to_str().ok().map(Into::into)),
+                request_id: given_request_id(&head.headers).and_then(|id| id.to_str().ok().map(Into::into)),
             };
             account.tell(self.reporter.clone(), report);
         }

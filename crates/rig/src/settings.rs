@@ -37,10 +37,10 @@ use tracing::Level;
 
 pub(crate) use apis::{definitions_in, variable};
 pub(crate) use broker::BrokerSettings;
-#[cfg(feature = "kafka")]
-pub(crate) use broker::{KafkaLogSettings, KafkaSettings};
 #[cfg(feature = "kinesis")]
 pub(crate) use broker::KinesisSettings;
+#[cfg(feature = "kafka")]
+pub(crate) use broker::{KafkaLogSettings, KafkaSettings};
 pub(crate) use cluster::ClusterSettings;
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
 pub(crate) use kind::{parse_bytes, parse_time};

@@ -30,7 +30,10 @@ fn check_warns_of_what_is_allowed_but_dangerous() {
     assert_eq!(output.status.code(), Some(0));
     let warned = text(&output.stderr);
     assert!(warned.contains("warning: API_BIND = 0.0.0.0 without API_TOKEN"), "{warned}");
-    assert!(warned.contains("warning: environment FIREHOSE_KAFKA_HTTP_TARGETS: not supported by this version"), "{warned}");
+    assert!(
+        warned.contains("warning: environment FIREHOSE_KAFKA_HTTP_TARGETS: not supported by this version"),
+        "{warned}"
+    );
 }
 
 #[test]

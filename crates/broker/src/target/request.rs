@@ -46,8 +46,7 @@ pub(crate) fn event(
     request: &TargetRequest,
     credentials: &Credentials,
 ) -> Result<Produced, BodyFault> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| BodyFault::NotJson(error.to_string()))?;
+    let value: Value = serde_json::from_slice(body).map_err(|error| BodyFault::NotJson(error.to_string()))?;
     let Value::Object(mut members) = value else { return Err(BodyFault::NotAnEvent) };
     if !members.contains_key("specversion") {
         return Err(BodyFault::NotAnEvent);
@@ -186,7 +185,8 @@ mod tests {
         Value::Object(event(body.as_bytes(), request, credentials).unwrap().members)
     }
 
-    const BODY: &str = r#"{"specversion":"0.2","type":"t","source":"/cli","id":"1","data":{"n":1.10},"rig":{"x":1}}"#;
+    const BODY: &str =
+        r#"{"specversion":"0.2","type":"t","source":"/cli","id":"1","data":{"n":1.10},"rig":{"x":1}}"#;
 
     #[test]
     fn the_event_has_what_rig_adds() {

@@ -2,17 +2,17 @@
 
 #[cfg(feature = "nats")]
 mod brokers;
-#[cfg(feature = "kafka")]
-mod kafka;
-#[cfg(not(feature = "kafka"))]
-mod no_kafka;
-#[cfg(feature = "kinesis")]
-mod kinesis;
-#[cfg(not(feature = "kinesis"))]
-mod no_kinesis;
 mod cluster;
 mod event_size;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "kinesis")]
+mod kinesis;
 mod names_of_others;
+#[cfg(not(feature = "kafka"))]
+mod no_kafka;
+#[cfg(not(feature = "kinesis"))]
+mod no_kinesis;
 
 use std::ffi::OsString;
 use std::fs;
@@ -91,7 +91,12 @@ fn every_row_refuses_what_it_does_not_allow() {
                 // Checked only in a cluster.
                 || setting.name == "NODE_COOKIE_OLD";
         let told = parse(&[], &[(setting.name, "\u{7f} no such thing")]).err().unwrap_or_default();
-        assert_eq!(!free, told.contains(&format!("environment {}", setting.name)), "{} {told:?}", setting.name);
+        assert_eq!(
+            !free,
+            told.contains(&format!("environment {}", setting.name)),
+            "{} {told:?}",
+            setting.name
+        );
     }
 }
 

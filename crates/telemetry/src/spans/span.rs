@@ -56,8 +56,15 @@ pub(super) fn consumed(message: &Consumption<'_>, scope: &InstrumentationScope) 
     attributes.extend(message.failure.map(|failure| KeyValue::new("error.type", failure)));
     let name = format!("process {}", message.topic).into();
     let (trace, ended) = (message.sender.child(), message.began + message.took);
-    let mut span =
-        span(&trace, SpanKind::Consumer, name, (message.began, ended), attributes, message.failure.is_some(), scope);
+    let mut span = span(
+        &trace,
+        SpanKind::Consumer,
+        name,
+        (message.began, ended),
+        attributes,
+        message.failure.is_some(),
+        scope,
+    );
     span.parent_span_is_remote = true;
     span
 }

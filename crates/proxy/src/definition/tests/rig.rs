@@ -170,7 +170,9 @@ fn b16_only_combinations_that_give_an_answer_are_accepted() {
     ] {
         for answer in answers {
             match from(target, answer) {
-                Ok(accepted) => assert!(accepted == answer && possible.contains(&answer), "{target} {answer}"),
+                Ok(accepted) => {
+                    assert!(accepted == answer && possible.contains(&answer), "{target} {answer}")
+                }
                 Err(faults) => {
                     assert!(!possible.contains(&answer), "{target} {answer}: {faults:?}");
                     assert!(faults[0].starts_with(&endpoint("response_from")), "{faults:?}");

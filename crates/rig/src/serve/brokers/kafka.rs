@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use broker::{Destination, Producer, Pseudonym, Receives, RequestLog, RequestLogConfig};
 use broker::kafka::{
     KafkaConfig, KafkaProducer, KafkaProducerConfig, KafkaResponses, KafkaResponsesConfig, KafkaSource,
     Registry,
 };
+use broker::{Destination, Producer, Pseudonym, Receives, RequestLog, RequestLogConfig};
 use futures_util::FutureExt;
 
 use super::{Answers, Brokers, Given, RequestReports};
@@ -18,11 +18,7 @@ impl Brokers {
     ///
     /// # Errors
     /// Fails if one of them cannot be used as it is configured.
-    pub(super) async fn add_kafka(
-        &mut self,
-        settings: KafkaSettings,
-        given: &Given,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn add_kafka(&mut self, settings: KafkaSettings, given: &Given) -> anyhow::Result<()> {
         let KafkaSettings { access, topics, reach, reset, dead_letters, .. } = settings;
         let registry = settings.registry.map(Registry::new).transpose();
         let registry = registry.context("KAFKA_SCHEMA_REGISTRY_HOST")?.map(Arc::new);
@@ -37,9 +33,10 @@ impl Brokers {
         self.connections.push((producer.name(), Box::new(move || of_producer.is_up())));
         self.producers.kafka = Some(producer.clone());
         if let Some(KafkaLogSettings { topic, schema }) = settings.log {
-            let pseudonym = given.pseudonyms.clone().map(|pseudonyms| -> Arc<Pseudonym> {
-                Arc::new(move |name: &str| pseudonyms.of(name))
-            });
+            let pseudonym = given
+                .pseudonyms
+                .clone()
+                .map(|pseudonyms| -> Arc<Pseudonym> { Arc::new(move |name: &str| pseudonyms.of(name)) });
             let to = Destination { topic: topic.into(), schema: schema.map(Into::into) };
             let config = RequestLogConfig { to, is_avro: settings.sends_avro, pseudonym };
             let log = Arc::new(RequestLog::new(config, producer, self.metrics.clone()));

@@ -99,6 +99,9 @@ fn variables_of_the_java_program_and_of_rig_2_are_ignored_with_a_warning() {
         ("PROXY_KINESIS_RESPONSE_TIMEOUT", "answers do not come from Kinesis"),
     ] {
         let warnings = parse(&[], &[(name, "x")]).unwrap().warnings;
-        assert!(matches!(&warnings[..], [one] if one.contains(name) && one.contains(instead)), "{warnings:?}");
+        assert!(
+            matches!(&warnings[..], [one] if one.contains(name) && one.contains(instead)),
+            "{warnings:?}"
+        );
     }
 }
