@@ -4,6 +4,7 @@
 mod echo;
 mod raw;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
@@ -41,13 +42,18 @@ pub struct Received {
     pub trailers: Vec<(String, String)>,
 }
 
-/// Returns an address on which no server listens.
+/// Returns an address on which no server listens. Its port is below those that the system gives to
+/// connections, which come and go at any time.
 ///
 /// # Panics
 /// Panics if there is no free port.
 pub fn unused_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket has an address")
+    let free = (0..100).find_map(|_| {
+        let drawn = RandomState::new().build_hasher().finish();
+        let port = 10_000 + (drawn % 20_000) as u16;
+        TcpListener::bind(("127.0.0.1", port)).ok()?.local_addr().ok()
+    });
+    free.expect("a free port")
 }
 
 /// Returns an API definition in RIG's format, for a service on this port.
