@@ -59,7 +59,12 @@ class Client:
                     raise
 
     def create_topic(self, topic, partitions):
-        self.admin.create_topics([admin.NewTopic(topic, partitions, 1)])[topic].result(TIME)
+        try:
+            self.admin.create_topics([admin.NewTopic(topic, partitions, 1)])[topic].result(TIME)
+        except KafkaException as error:
+            # The library repeats a request whose answer was lost.
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
         end = time.monotonic() + TIME
         while self.topics().get(topic) != partitions and time.monotonic() < end:
             pass
