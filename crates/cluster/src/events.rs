@@ -8,6 +8,8 @@
 //! 16 bytes. The head: version (1), life of the publisher (9), number of the event among those of
 //! its publisher and bucket (8, big-endian).
 
+mod kept;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::keys::{EVENT_MAC, EventKey, Keys};
+use kept::Kept;
 
 metric::families! {
     /// What is counted of events between nodes.
@@ -64,24 +67,11 @@ const TURN: usize = 64;
 /// and wake the other nodes once.
 const PACE: Duration = Duration::from_millis(1);
 
-/// The pause before the connection is flushed again, if that has failed.
-const RETRY: Duration = Duration::from_millis(100);
-
 /// How long a node stays subscribed to a bucket without subscriptions.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// How often subscriptions to buckets are compared with those of clients.
 const SWEEP: Duration = Duration::from_secs(20);
-
-/// Limit of the messages that are kept to be sent again. At this limit, nothing more is sent until
-/// the server has confirmed them.
-const KEPT: usize = 8192;
-
-/// Limit of their bytes.
-const KEPT_BYTES: usize = 8 << 20;
-
-/// How often an event is tried over connections that do not take it.
-const ATTEMPTS: usize = 3;
 
 /// Limit of publishers and buckets whose numbers are kept. A number that was forgotten is not
 /// checked once.
@@ -156,16 +146,6 @@ pub struct Events {
     key: EventKey,
     publishers: Mutex<HashMap<Incarnation, EventKey>>,
     metrics: EventMetrics,
-}
-
-/// What was sent and may be lost with its connection. It is sent again over the next one, under the
-/// same numbers: whoever has received it before drops it.
-struct Kept<'w> {
-    wire: &'w dyn EventWire,
-    messages: Vec<(u16, Bytes)>,
-    bytes: usize,
-    /// The connection that all of them were sent over.
-    connection: u64,
 }
 
 /// A bucket that this node is subscribed to.
@@ -480,62 +460,6 @@ impl Events {
         }
         publishers.insert(life, key);
         true
-    }
-}
-
-impl<'w> Kept<'w> {
-    fn new(wire: &'w dyn EventWire) -> Self {
-        Self { wire, messages: Vec::new(), bytes: 0, connection: wire.connections() }
-    }
-
-    fn is_full(&self) -> bool {
-        self.messages.len() >= KEPT || self.bytes >= KEPT_BYTES
-    }
-
-    /// Sends a message; `false` if it certainly is not sent. If it `keeps` it, waits for a
-    /// connection.
-    async fn publish(&mut self, bucket: u16, message: Bytes, keeps: bool) -> bool {
-        if !keeps {
-            return self.wire.publish(bucket, message).await;
-        }
-        for _ in 0..ATTEMPTS {
-            while !self.wire.is_open() {
-                sleep(PACE).await;
-            }
-            if self.catch_up().await && self.wire.publish(bucket, message.clone()).await {
-                self.bytes += message.len();
-                self.messages.push((bucket, message));
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Sends everything again if there is another connection; `false` if that has failed.
-    async fn catch_up(&mut self) -> bool {
-        let connection = self.wire.connections();
-        if connection != self.connection {
-            for (bucket, message) in &self.messages {
-                if !self.wire.publish(*bucket, message.clone()).await {
-                    return false;
-                }
-            }
-            self.connection = connection;
-        }
-        true
-    }
-
-    /// Waits until the server has received everything.
-    async fn confirm(&mut self) {
-        loop {
-            let connection = self.wire.connections();
-            if self.catch_up().await && self.wire.flush().await && self.wire.connections() == connection {
-                self.messages.clear();
-                self.bytes = 0;
-                return;
-            }
-            sleep(RETRY).await;
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use futures_util::FutureExt;
 use proptest::prelude::*;
 
+use super::kept::{KEPT, RETRY};
 use super::*;
 
 /// Records what is done with it.
