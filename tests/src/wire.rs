@@ -13,6 +13,9 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// Records received bytes.
 pub type Record = Arc<Mutex<Vec<u8>>>;
 
+/// How long to leave the processor to what is waited for.
+const POLL: Duration = Duration::from_millis(1);
+
 /// Polls until there is a result.
 ///
 /// # Panics
@@ -24,7 +27,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
             return answer;
         }
         assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
-        std::thread::yield_now();
+        std::thread::sleep(POLL);
     }
 }
 
