@@ -14,7 +14,7 @@ use std::thread::available_parallelism;
 use event::Event;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::yield_now;
 
 use crate::connection::Connection;
@@ -53,6 +53,10 @@ struct LaneQueue {
     waiting: VecDeque<Load>,
     /// A task delivers.
     busy: bool,
+    /// The number of loads that were sent.
+    sent: u64,
+    /// Who waits until this number of them is delivered.
+    settling: Vec<(u64, oneshot::Sender<()>)>,
 }
 
 /// An event, and its receivers in one lane.
@@ -97,10 +101,15 @@ impl Lanes {
         UNDER_WAY - self.room.available_permits()
     }
 
-    /// Returns when everything that was sent before has been delivered.
+    /// Resolves when everything that was sent before has been delivered. Does not wait for what is
+    /// sent meanwhile, nor holds it up.
     pub(crate) async fn settled(&self) {
-        let all = u32::try_from(UNDER_WAY).expect("a constant that fits");
-        drop(self.room.acquire_many(all).await);
+        // All are asked first: what one lane gets while another is waited for was sent later.
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.settled()).collect();
+        for lane in lanes {
+            // An error would mean that the lane is gone, with all that it had.
+            let _ = lane.await;
+        }
     }
 
     fn split(
@@ -128,8 +137,21 @@ fn lane_of(address: usize, lanes: usize) -> usize {
 }
 
 impl Lane {
+    /// Returns what resolves when everything that was sent before has been delivered.
+    fn settled(&self) -> oneshot::Receiver<()> {
+        let (settled, receiver) = oneshot::channel();
+        let mut state = self.0.lock();
+        let sent = state.sent;
+        state.settling.push((sent, settled));
+        if !state.busy {
+            state.tell_settled();
+        }
+        receiver
+    }
+
     fn send(self: &Arc<Self>, load: Load) {
         let mut state = self.0.lock();
+        state.sent += 1;
         if state.busy {
             return state.waiting.push_back(load);
         }
@@ -147,6 +169,7 @@ impl Lane {
 
     /// Spawns a task for what is queued; if nothing is, the lane is idle.
     fn resume(self: &Arc<Self>, state: &mut LaneQueue) {
+        state.tell_settled();
         // Without a runtime, no connection is left to deliver to.
         let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
         state.busy = runtime.is_some();
@@ -164,6 +187,7 @@ impl Lane {
     /// Takes the loads to deliver together: at least one, if any is queued.
     fn take(&self) -> Option<Vec<Load>> {
         let mut state = self.0.lock();
+        state.tell_settled();
         let (mut bytes, mut deliveries) = (0, 0);
         let together = state.waiting.iter().take(FRAMES_AT_ONCE).take_while(|load| {
             bytes += load.sent.frame.event().json().len();
@@ -172,6 +196,20 @@ impl Lane {
         });
         let loads = together.count().max(1).min(state.waiting.len());
         (loads > 0).then(|| state.waiting.drain(..loads).collect())
+    }
+}
+
+impl LaneQueue {
+    /// Tells those who wait for what is delivered by now. Called when all that does not wait is.
+    fn tell_settled(&mut self) {
+        if self.settling.is_empty() {
+            return;
+        }
+        let delivered = self.sent - self.waiting.len() as u64;
+        for (_, settled) in self.settling.extract_if(.., |(sent, _)| *sent <= delivered) {
+            // Whoever has given up need not know.
+            let _ = settled.send(());
+        }
     }
 }
 

@@ -148,6 +148,28 @@ async fn who_publishes_more_than_may_be_under_way_waits() {
 }
 
 #[tokio::test]
+async fn who_waits_for_what_was_sent_holds_up_nobody() {
+    let hub = hub();
+    // Each lane yields in the middle of an event.
+    let count = 2 * MANY * hub.lanes().lanes.len();
+    let connections = connections(&hub, count, "t");
+    let large = "x".repeat(BYTES_AT_ONCE);
+    let publish = |number| hub.publish(event("t", 0, number, &large));
+    assert_eq!(publish(0).now_or_never(), Some(count));
+    let mut settled = pin!(hub.lanes().settled());
+    assert_eq!((&mut settled).now_or_never(), None);
+    assert_eq!(publish(1).now_or_never(), Some(count), "it goes on meanwhile");
+    settled.await;
+    assert!(hub.lanes().under_way() > 0, "what was sent later is not waited for");
+    for connection in &connections {
+        assert_eq!(received(connection).await.first(), Some(&(0, 0)));
+    }
+    hub.lanes().settled().await;
+    assert_eq!(hub.lanes().under_way(), 0);
+    hub.lanes().settled().now_or_never().expect("nothing is under way");
+}
+
+#[tokio::test]
 async fn few_receivers_have_it_at_once_and_a_panic_leaves_the_rest_to_a_task() {
     let hub = hub();
     let few = connections(&hub, 2, "few");
