@@ -11,7 +11,7 @@ use serde::Deserialize;
 use telemetry::{Consumption, Spans, Told, TraceContext};
 use tokio::time::Instant;
 
-use crate::metrics::{Failure, Metrics};
+use crate::metrics::{Consumed, Failure, Metrics};
 
 /// Takes the messages of all sources.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ pub(crate) struct Feed {
     /// The topic as the settings name it.
     pub(crate) topic: Arc<str>,
     pub(crate) origin: EventOrigin,
+    consumed: Consumed,
 }
 
 /// A message was not published, and is counted and logged.
@@ -56,9 +57,10 @@ impl Intake {
         &self.metrics
     }
 
-    /// Begins to count a feed.
-    pub(crate) fn expect(&self, feed: &Feed) {
-        self.metrics.expect(feed.source, &feed.topic);
+    /// Returns a feed, and begins to count what comes from it.
+    pub(crate) fn feed(&self, source: &'static str, topic: &str, origin: EventOrigin) -> Feed {
+        let topic = topic.into();
+        Feed { source, consumed: self.metrics.of(source, &topic), topic, origin }
     }
 
     /// Publishes the event of a message, or refuses it for the reason that it is none. Waits while
@@ -87,7 +89,7 @@ impl Intake {
         }
         match taken {
             Ok(()) => {
-                self.metrics.consumed(feed.source, &feed.topic, took);
+                feed.consumed.published(took);
                 Ok(())
             }
             Err(reason) => Err(self.refuse(feed, Failure::TooLarge, &reason)),

@@ -4,6 +4,7 @@
 //! one of its own: whether it is connected, and what goes wrong.
 
 pub mod access;
+mod blocking;
 pub mod check;
 mod context;
 mod dead_letters;

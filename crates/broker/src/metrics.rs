@@ -126,6 +126,21 @@ metric::families! {
     }
 }
 
+/// What is counted of the messages of one topic. It is looked up once, not for each message.
+#[derive(Clone, Debug)]
+pub(crate) struct Consumed {
+    messages: Counter,
+    duration: Histogram,
+}
+
+impl Consumed {
+    /// Counts a message that was published within this time.
+    pub(crate) fn published(&self, took: Duration) {
+        self.messages.inc();
+        self.duration.observe(took.as_secs_f64() * 1e3);
+    }
+}
+
 /// Returns whether a connection is established.
 pub type IsUp = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -164,19 +179,16 @@ impl Metrics {
         }
     }
 
-    /// Has the topic appear with zeros before anything comes.
-    pub(crate) fn expect(&self, source: &'static str, topic: &Arc<str>) {
-        let _ = self.consumed.get_or_create(&ByTopic { source, topic: topic.clone() });
-    }
-
-    pub(crate) fn consumed(&self, source: &'static str, topic: &Arc<str>, took: Duration) {
+    /// Returns what is counted of a topic. It is shown from then on, with zeros before anything
+    /// comes.
+    pub(crate) fn of(&self, source: &'static str, topic: &Arc<str>) -> Consumed {
         let labels = ByTopic { source, topic: topic.clone() };
-        self.consumed.get_or_create(&labels).inc();
-        self.duration.get_or_create(&labels).observe(took.as_secs_f64() * 1e3);
+        let messages = self.consumed.get_or_create_owned(&labels);
+        Consumed { messages, duration: self.duration.get_or_create_owned(&labels) }
     }
 
     pub(crate) fn failed(&self, source: &'static str, topic: &Arc<str>, reason: Failure) {
-        self.consumed.get_or_create(&ByTopic { source, topic: topic.clone() }).inc();
+        self.of(source, topic).messages.inc();
         self.failed.get_or_create(&ByFailure { source, topic: topic.clone(), reason }).inc();
     }
 

@@ -10,27 +10,27 @@ mod jetstream;
 mod link;
 mod producer;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::nats::{AccessError, NatsAccess, pause};
+use ::nats::{AccessError, NatsAccess};
 use async_nats::connection::State;
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use event::Event;
 use event::http::DecodeError;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::BoxFuture;
 use node::{Node, Source};
 use parking_lot::Mutex;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use self::jetstream::Stream;
-use self::link::{Link, PAUSE, SHORT};
+use self::link::{Link, PAUSE};
 pub use self::producer::NatsProducer;
 use crate::intake::Intake;
+use crate::lifecycle::Lifecycle;
 
 const NAME: &str = "nats";
 
@@ -82,16 +82,7 @@ pub struct NatsSource {
     link: Arc<Link>,
     /// The present connection.
     client: Mutex<Option<Client>>,
-    stage: watch::Sender<Stage>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Running,
-    /// Nothing more is to be received.
-    Leaving,
-    /// What was received is published.
-    Left,
+    lifecycle: Lifecycle,
 }
 
 impl NatsSource {
@@ -103,8 +94,8 @@ impl NatsSource {
         config.access.options().await?;
         let link = Arc::new(Link::new(&config.access, Arc::default())?);
         let stream = config.stream.clone().map(|stream| Stream::new(stream, &config.subjects));
-        let stage = watch::Sender::new(Stage::Running);
-        Ok(Self { config, stream, intake, link, client: Mutex::default(), stage })
+        let lifecycle = Lifecycle::new();
+        Ok(Self { config, stream, intake, link, client: Mutex::default(), lifecycle })
     }
 
     /// Receives and publishes. Returns if nothing can follow: after [`Source::leave`], or if the
@@ -112,22 +103,13 @@ impl NatsSource {
     async fn consume(&self, node: &Node) -> Result<(), AccessError> {
         let client = self.link.open(&self.config.access, "rig broker", UNSEEN).await?;
         *self.client.lock() = Some(client.clone());
-        if self.is_leaving() {
+        if self.lifecycle.is_leaving() {
             return Ok(());
         }
         match &self.stream {
             None => self.follow_subjects(&client, node).await,
             Some(stream) => Box::pin(self.follow_stream(&client, stream, node)).await,
         }
-    }
-
-    fn is_leaving(&self) -> bool {
-        *self.stage.borrow() != Stage::Running
-    }
-
-    async fn reaches(&self, stage: Stage) {
-        // The sender lives as long as this.
-        let _ = self.stage.subscribe().wait_for(|reached| *reached == stage).await;
     }
 }
 
@@ -155,34 +137,20 @@ impl Source for NatsSource {
 
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
         async move {
-            let mut failures = 0;
-            loop {
-                let began = Instant::now();
-                // A panic, here or in the library, costs what was received, and a new connection.
-                let mut consuming = JoinSet::new();
-                let (source, to) = (self.clone(), node.clone());
-                consuming.spawn(async move { source.consume(&to).await });
-                let ended = match consuming.join_next().await {
-                    Some(Ok(Err(error))) => error.to_string(),
-                    Some(Err(panic)) => panic.to_string(),
-                    Some(Ok(Ok(()))) | None => "the client has stopped".to_owned(),
-                };
-                *self.client.lock() = None;
-                if self.is_leaving() {
-                    self.stage.send_replace(Stage::Left);
-                    return pending().await;
-                }
-                self.link.warn(&ended);
-                failures = if began.elapsed() < SHORT { failures + 1 } else { 0 };
-                drop(timeout(pause(failures + 1, PAUSE), self.reaches(Stage::Leaving)).await);
-            }
+            let consume = || {
+                let (source, node) = (self.clone(), node.clone());
+                async move { source.consume(&node).await }
+            };
+            let lost = || *self.client.lock() = None;
+            let failed = |reason: &dyn Display| self.link.warn(&reason.to_string());
+            self.lifecycle.run(PAUSE, consume, lost, failed).await;
         }
         .boxed()
     }
 
     fn leave(&self, within: Duration) -> BoxFuture<'_, ()> {
         async move {
-            self.stage.send_replace(Stage::Leaving);
+            self.lifecycle.leave();
             let Some(client) = self.client.lock().clone() else { return };
             // Without a connection, nothing is on its way.
             let is_connected = client.connection_state() == State::Connected;
@@ -190,7 +158,7 @@ impl Source for NatsSource {
                 // What a stream has delivered is acknowledged over the connection.
                 let is_draining = self.stream.is_some() || client.drain().await.is_ok();
                 if is_draining && is_connected {
-                    self.reaches(Stage::Left).await;
+                    self.lifecycle.has_left().await;
                 }
             };
             if timeout(within, left).await.is_err() {

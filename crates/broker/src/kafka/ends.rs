@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::task::block_in_place;
 
 /// How long the questions to the brokers may take. Nothing is received until then.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -57,12 +55,4 @@ pub(super) fn store<C: ConsumerContext>(
     }
     consumer.store_offsets(&ends)?;
     consumer.commit_consumer_state(CommitMode::Async)
-}
-
-/// Blocks this thread with something. Lets others do its other work, if the runtime has others.
-pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
-        _ => work(),
-    }
 }

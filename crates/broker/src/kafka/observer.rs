@@ -5,20 +5,29 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use node::Node;
 use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::{Partition as PartitionStatistics, Statistics};
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::time::timeout;
 
+use super::blocking::{blocking, wait};
 use super::ends;
 use super::offsets::{Offsets, Partition};
 use super::{Link, NAME};
 use crate::intake::Feed;
 use crate::metrics::Metrics;
+
+/// How long a rebalance may wait for what was taken of partitions that are revoked. The others of
+/// the group read nothing of them meanwhile.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Watches the consumer of the source.
 pub(super) struct Observer {
@@ -26,6 +35,8 @@ pub(super) struct Observer {
     metrics: Metrics,
     feeds: Arc<[Feed]>,
     offsets: Arc<Offsets>,
+    /// Where messages are published; `None` if none is to be received.
+    node: Option<Node>,
     /// Whether a group begins at the end of a partition of which it has stored nothing.
     begins_at_end: bool,
     is_paused: AtomicBool,
@@ -39,15 +50,34 @@ impl Observer {
         metrics: Metrics,
         feeds: Arc<[Feed]>,
         offsets: Arc<Offsets>,
+        node: Option<Node>,
         begins_at_end: bool,
     ) -> Self {
         let (is_paused, shown) = Default::default();
-        Self { link, metrics, feeds, offsets, begins_at_end, is_paused, shown }
+        Self { link, metrics, feeds, offsets, node, begins_at_end, is_paused, shown }
     }
 
     /// Sets whether partitions that are assigned from now on are paused at once.
     pub(super) fn set_paused(&self, is_paused: bool) {
         self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    /// Stores how far these partitions were taken, as far as that is flushed in time: the library
+    /// commits it before others get them, who would read the rest again.
+    fn store(&self, consumer: &BaseConsumer<Self>, partitions: &[Partition]) {
+        let batch = self.offsets.unstored_of(|partition| partitions.contains(&partition));
+        if !batch.is_empty() && self.is_flushed() {
+            let flushed = self.offsets.flushed(batch);
+            if let Err(error) = store(consumer, &self.feeds, &flushed) {
+                self.link.warn("store", &error);
+            }
+        }
+    }
+
+    /// Returns whether what was taken until now was flushed in time.
+    fn is_flushed(&self) -> bool {
+        let flushed = self.node.as_ref().and_then(|node| wait(timeout(FLUSH, node.flushed())));
+        flushed.is_some_and(|flushed| flushed.is_ok())
     }
 
     fn position(&self, topic: &str) -> Option<usize> {
@@ -80,6 +110,22 @@ impl Drop for Observer {
             self.metrics.not_behind(&self.feeds[topic].topic, number);
         }
     }
+}
+
+/// Stores how far partitions were taken, to be committed.
+///
+/// # Errors
+/// Fails if one of them is not assigned any more.
+pub(super) fn store(
+    consumer: &impl Consumer<Observer>,
+    feeds: &[Feed],
+    taken: &[(Partition, i64)],
+) -> KafkaResult<()> {
+    let mut list = TopicPartitionList::with_capacity(taken.len());
+    for ((topic, partition), next) in taken {
+        list.add_partition_offset(&feeds[*topic].topic, *partition, Offset::Offset(*next))?;
+    }
+    consumer.store_offsets(&list)
 }
 
 /// Returns the number of messages that are not taken, or not stored as such; `None` if it is not
@@ -132,17 +178,19 @@ impl ConsumerContext for Observer {
             Rebalance::Assign(assigned) => {
                 self.metrics.rebalanced();
                 if self.begins_at_end
-                    && let Err(error) = ends::blocking(|| ends::find(consumer, assigned))
+                    && let Err(error) = blocking(|| ends::find(consumer, assigned))
                 {
                     self.link.warn("end", &error);
                 }
             }
             Rebalance::Revoke(revoked) => {
-                for element in revoked.elements() {
-                    if let Some(topic) = self.position(element.topic()) {
-                        self.offsets.forget((topic, element.partition()));
-                    }
-                }
+                let elements = revoked.elements();
+                let place = |element: &TopicPartitionListElem<'_>| {
+                    Some((self.position(element.topic())?, element.partition()))
+                };
+                let partitions: Vec<_> = elements.iter().filter_map(place).collect();
+                self.store(consumer, &partitions);
+                partitions.into_iter().for_each(|partition| self.offsets.forget(partition));
             }
             Rebalance::Error(error) => self.link.warn("rebalance", error),
         }

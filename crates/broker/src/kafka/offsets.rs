@@ -40,6 +40,12 @@ struct Taken {
 /// What can be stored once everything that was taken before is flushed.
 pub(super) struct Batch(Vec<(Partition, Taken)>);
 
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Offsets {
     /// Returns the present epoch, to be kept with what is received in it.
     pub(super) fn epoch(&self) -> u64 {
@@ -84,8 +90,14 @@ impl Offsets {
 
     /// Returns what was taken and not stored.
     pub(super) fn unstored(&self) -> Batch {
+        self.unstored_of(|_| true)
+    }
+
+    /// Returns what was taken of these partitions and not stored.
+    pub(super) fn unstored_of(&self, is_meant: impl Fn(Partition) -> bool) -> Batch {
         let inner = self.0.lock();
-        let unstored = inner.taken.iter().filter(|(_, taken)| !taken.is_stored);
+        let unstored =
+            inner.taken.iter().filter(|(partition, taken)| !taken.is_stored && is_meant(**partition));
         Batch(unstored.map(|(partition, taken)| (*partition, *taken)).collect())
     }
 

@@ -8,28 +8,29 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, pending};
 use futures_util::{FutureExt, StreamExt};
 use node::Node;
+use rdkafka::Message;
 use rdkafka::consumer::stream_consumer::{MessageStream, StreamConsumer};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
-use tokio::sync::watch;
 use tokio::task::{coop, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Link;
-use super::observer::Observer;
-use super::offsets::Offsets;
-use super::source::Stage;
+use super::observer::{Observer, store};
+use super::offsets::{Batch, Offsets};
 use super::work::{Outcome, Work};
 use crate::intake::Feed;
+use crate::lifecycle::StageWatch;
 
-/// Limit of the messages that are taken before how far this is gets stored.
+/// Limit of the messages that are taken before how far this is gets stored. As many are taken while
+/// the ones before are flushed.
 const BATCH: usize = 1000;
 
-/// Limit of the time until it gets stored.
+/// How often it gets stored, at least.
 const STORE: Duration = Duration::from_millis(100);
 
 /// How long something may wait before nothing more is fetched.
@@ -49,12 +50,14 @@ pub(super) struct Reader<'c> {
     feeds: &'c [Feed],
     offsets: &'c Offsets,
     link: &'c Link,
-    stage: watch::Receiver<Stage>,
+    stage: StageWatch,
     /// Whether a group keeps how far it has got.
     stores: bool,
-    /// How many messages were taken since the last time, and when the first of them was.
+    /// How many messages were taken since the last batch, and when the first of them was.
     unstored: usize,
     since: Option<Instant>,
+    /// The last batch, until everything in it is flushed.
+    flushing: Option<BoxFuture<'c, Batch>>,
     /// The partitions of which something was committed by this consumer, since the last ones were
     /// revoked in this epoch.
     committed: HashSet<(usize, i32)>,
@@ -70,7 +73,7 @@ impl<'c> Reader<'c> {
         (feeds, offsets): (&'c [Feed], &'c Offsets),
         stores: bool,
     ) -> Self {
-        let (early, unstored, since, committed, epoch, fatal) = Default::default();
+        let (early, unstored, since, flushing, committed, epoch, fatal) = Default::default();
         let (messages, stage, link) = (consumer.stream(), work.stage.clone(), &work.link);
         Self {
             consumer,
@@ -85,6 +88,7 @@ impl<'c> Reader<'c> {
             stores,
             unstored,
             since,
+            flushing,
             committed,
             epoch,
             fatal,
@@ -97,22 +101,21 @@ impl<'c> Reader<'c> {
     /// Fails if the consumer is of no use any more.
     pub(super) async fn read(mut self) -> Result<(), KafkaError> {
         loop {
-            let is_leaving = *self.stage.borrow() != Stage::Running;
-            let due = self.since.map(|since| since + STORE);
-            if is_leaving || self.unstored >= BATCH || due.is_some_and(|due| due <= Instant::now()) {
+            if self.stage.is_leaving() {
                 self.store().await;
-            }
-            if is_leaving {
+                self.settle().await;
                 self.commit().await;
                 return Ok(());
             }
             if let Some(error) = self.fatal {
                 return Err(error);
             }
-            if let Some(received) = self.next(due).await {
-                if self.take(received).await == Outcome::Left {
-                    continue;
-                }
+            if self.unstored >= BATCH || self.due().is_some_and(|due| due <= Instant::now()) {
+                self.store().await;
+            }
+            if let Some(received) = self.next().await
+                && self.take(received).await == Outcome::Done
+            {
                 self.unstored += 1;
                 self.since.get_or_insert_with(Instant::now);
             }
@@ -121,28 +124,32 @@ impl<'c> Reader<'c> {
     }
 
     /// Returns the next message; `None` if it is time for something else.
-    async fn next(&mut self, due: Option<Instant>) -> Option<Received<'c>> {
+    async fn next(&mut self) -> Option<Received<'c>> {
         if let Some(received) = self.early.pop_front() {
             return Some(received);
         }
         let next = match self.messages.next().now_or_never() {
             Some(next) => next,
             None => {
-                let due = async {
-                    match due.or(self.since.map(|since| since + STORE)) {
-                        Some(due) => sleep_until(due).await,
-                        None => std::future::pending().await,
-                    }
-                };
+                let due = self.due();
                 tokio::select! {
                     biased;
-                    _ = self.stage.wait_for(|stage| *stage != Stage::Running) => return None,
+                    () = self.stage.leaves() => return None,
                     next = self.messages.next() => next,
-                    () = due => return None,
+                    batch = flushed(&mut self.flushing) => {
+                        self.flushed(batch);
+                        return None;
+                    }
+                    () = until(due) => return None,
                 }
             }
         };
         self.received(next.expect("the stream does not end"))
+    }
+
+    /// Returns when the messages that were taken since the last batch are to become one.
+    fn due(&self) -> Option<Instant> {
+        self.since.map(|since| since + STORE)
     }
 
     /// Takes a message, unless its partition was revoked since it was received.
@@ -163,20 +170,33 @@ impl<'c> Reader<'c> {
         outcome
     }
 
-    /// Stores how far it has got, once everything up to there is flushed.
+    /// Makes a batch of what was taken since the last one, which is stored before.
     async fn store(&mut self) {
-        let (batch, node) = (self.offsets.unstored(), self.node);
-        self.patiently(node.flushed()).await;
-        let flushed = self.offsets.flushed(batch);
+        self.settle().await;
         (self.unstored, self.since) = (0, None);
+        let (batch, node) = (self.offsets.unstored(), self.node);
+        let flushing = async move {
+            node.flushed().await;
+            batch
+        };
+        self.flushing = Some(flushing.boxed());
+    }
+
+    /// Stores how far it has got with the last batch, once everything in it is flushed.
+    async fn settle(&mut self) {
+        if let Some(flushing) = self.flushing.take() {
+            let batch = self.patiently(flushing).await;
+            self.flushed(batch);
+        }
+    }
+
+    /// Stores how far it has got with a batch that is flushed.
+    fn flushed(&mut self, batch: Batch) {
+        let flushed = self.offsets.flushed(batch);
         if flushed.is_empty() || !self.stores {
             return;
         }
-        let mut list = TopicPartitionList::with_capacity(flushed.len());
-        let added = flushed.iter().try_for_each(|((topic, partition), next)| {
-            list.add_partition_offset(&self.feeds[*topic].topic, *partition, Offset::Offset(*next))
-        });
-        match added.and_then(|()| self.consumer.store_offsets(&list)) {
+        match store(&**self.consumer, self.feeds, &flushed) {
             Ok(()) => self.commit_first(flushed.iter().map(|(place, _)| *place)),
             // Revoked meanwhile: whoever has the partition now reads these messages again.
             Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => {}
@@ -265,5 +285,21 @@ impl<'c> Reader<'c> {
             Err(error) => self.link.warn(&format!("{:?}", error.rdkafka_error_code()), &error),
         }
         None
+    }
+}
+
+/// Resolves when the batch is flushed, if there is one.
+async fn flushed(flushing: &mut Option<BoxFuture<'_, Batch>>) -> Batch {
+    let Some(batch) = flushing else { return pending().await };
+    let batch = batch.await;
+    *flushing = None;
+    batch
+}
+
+/// Resolves at that time, if it is given.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => pending().await,
     }
 }

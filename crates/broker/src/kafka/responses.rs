@@ -7,7 +7,7 @@
 mod answers;
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -21,13 +21,12 @@ use rdkafka::{ClientConfig, Message as _};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, coop};
-use tokio::time::{Instant, sleep};
 
 use self::answers::{Answers, Message};
 use super::access::{AccessError, explain};
 use super::everywhere::{Everywhere, without_group};
-use super::source::{SHORT, pause};
 use super::{KafkaAccess, Link};
+use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 
 /// Where answers come from.
@@ -96,24 +95,17 @@ impl KafkaResponses {
     /// Reads answers, and connects again whenever the consumer is of no use any more. Never
     /// returns.
     pub async fn run(self: Arc<Self>) {
-        let mut failures = 0;
-        loop {
-            let began = Instant::now();
-            // A panic, here or in the library, costs a new consumer.
-            let mut reading = JoinSet::new();
+        let read = || {
             let responses = self.clone();
-            reading.spawn(async move { responses.read().await });
-            let ended = match reading.join_next().await {
-                Some(Ok(Err(error))) => error.to_string(),
-                Some(Err(panic)) => panic.to_string(),
-                Some(Ok(Ok(()))) | None => "the consumer has stopped".to_owned(),
-            };
+            async move { responses.read().await }
+        };
+        let lost = || {
             self.link.lost();
             self.is_ready.send_replace(false);
-            self.link.warn("consumer", &ended);
-            failures = if began.elapsed() < SHORT { failures + 1 } else { 1 };
-            sleep(pause(failures, self.config.access.restart_delay)).await;
-        }
+        };
+        let failed = |reason: &dyn Display| self.link.warn("consumer", &reason);
+        // Nothing is to be finished when the gateway stops.
+        Lifecycle::new().run(self.config.access.restart_delay, read, lost, failed).await;
     }
 
     fn client(&self) -> ClientConfig {

@@ -1,13 +1,14 @@
 //! Events that come from topics.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use avro::Registry;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::BoxFuture;
 use node::{EventOrigin, Node, Source};
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
@@ -15,7 +16,7 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::access::{AccessError, explain};
 use super::dead_letters::DeadLetters;
@@ -26,12 +27,7 @@ use super::reader::Reader;
 use super::work::Work;
 use super::{KafkaAccess, Link, NAME};
 use crate::intake::{Feed, Intake};
-
-/// A consumer that was of use for a shorter time counts as an attempt that has failed.
-pub(super) const SHORT: Duration = Duration::from_secs(5);
-
-/// The first pause before another attempt. Each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+use crate::lifecycle::Lifecycle;
 
 /// How often what is stored is committed: a node that is killed leaves as much to repeat.
 const COMMIT: Duration = Duration::from_secs(5);
@@ -86,18 +82,9 @@ pub struct KafkaSource {
     link: Link,
     /// How far each partition was taken. Outlives a consumer.
     offsets: Arc<Offsets>,
-    stage: watch::Sender<Stage>,
+    lifecycle: Lifecycle,
     /// Whether everything that was there at first is read, for nodes without a group.
     ready: Mutex<Option<watch::Receiver<bool>>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    Running,
-    /// Nothing more is to be received.
-    Leaving,
-    /// What was received is published, and how far this is is committed.
-    Left,
 }
 
 /// A consumer that is closed by a thread that may wait: it leaves its group then.
@@ -118,28 +105,28 @@ impl KafkaSource {
             Reach::Group { .. } => EventOrigin::Here,
             Reach::Every => EventOrigin::Everywhere,
         };
-        let feed = |topic: &String| Feed { source: NAME, topic: topic.as_str().into(), origin };
+        let feed = |topic: &String| intake.feed(NAME, topic, origin);
         let feeds: Arc<[Feed]> = config.topics.iter().map(feed).collect();
         let link = Link::new(&config.access, "events");
         let topic = config.dead_letters.as_deref();
         let dead_letters = topic.map(|topic| DeadLetters::new(&config.access, topic.into())).transpose()?;
-        let (stage, running) = watch::channel(Stage::Running);
+        let lifecycle = Lifecycle::new();
         let work = Work {
             intake,
             registry: config.registry.clone(),
             dead_letters,
             link: link.clone(),
-            stage: running,
+            stage: lifecycle.stage(),
             restart_delay: config.access.restart_delay,
             is_refused: AtomicBool::default(),
         };
         let source =
-            Self { config, feeds, work, link, offsets: Arc::default(), stage, ready: Mutex::default() };
+            Self { config, feeds, work, link, offsets: Arc::default(), lifecycle, ready: Mutex::default() };
         // Finds what only the library knows, such as whether a key fits its certificate. Without a
         // group, there is nothing to leave.
         let mut client = source.client();
         client.remove("group.id");
-        drop(source.consumer(&client)?);
+        drop(source.consumer(&client, None)?);
         Ok(source)
     }
 
@@ -180,12 +167,12 @@ impl KafkaSource {
         client
     }
 
-    fn consumer(&self, client: &ClientConfig) -> Result<Closing, AccessError> {
+    fn consumer(&self, client: &ClientConfig, node: Option<Node>) -> Result<Closing, AccessError> {
         let metrics = self.work.intake.metrics().clone();
         let (link, feeds, offsets) = (self.link.clone(), self.feeds.clone(), self.offsets.clone());
         let is_group = matches!(self.config.reach, Reach::Group { .. });
         let begins_at_end = is_group && self.config.reset == Reset::Latest;
-        let observer = Observer::new(link, metrics, feeds, offsets, begins_at_end);
+        let observer = Observer::new(link, metrics, feeds, offsets, node, begins_at_end);
         let consumer = client.create_with_context(observer).map_err(|error| explain(&error))?;
         Ok(Closing(Some(Arc::new(consumer))))
     }
@@ -193,18 +180,15 @@ impl KafkaSource {
     /// Receives and publishes. Returns if nothing can follow: after [`Source::leave`], or if the
     /// consumer is of no use any more.
     async fn consume(&self, node: &Node) -> Result<(), AccessError> {
-        let refused = |error: &dyn std::fmt::Display| AccessError::Refused(error.to_string());
+        let refused = |error: &dyn Display| AccessError::Refused(error.to_string());
         let mut beside = JoinSet::new();
         if let Some(oauth) = self.config.access.oauth() {
             oauth.renew().await.map_err(|error| refused(&error))?;
             let link = self.link.clone();
             beside.spawn(async move { oauth.keep_fresh(|error| link.warn("token", error)).await });
         }
-        let closing = self.consumer(&self.client())?;
+        let closing = self.consumer(&self.client(), Some(node.clone()))?;
         let consumer = closing.consumer();
-        for feed in &*self.feeds {
-            self.work.intake.expect(feed);
-        }
         let topics = self.feeds.iter().map(|feed| feed.topic.clone());
         let stores = match &self.config.reach {
             Reach::Group { .. } => {
@@ -236,21 +220,12 @@ impl KafkaSource {
                 Ok(()) => Err(refused(&"a task has ended")),
             }
         };
-        if self.is_leaving() {
+        if self.lifecycle.is_leaving() {
             // The others of the group need not wait until they miss this one.
             beside.shutdown().await;
             closing.close().await;
         }
         ended
-    }
-
-    fn is_leaving(&self) -> bool {
-        *self.stage.borrow() != Stage::Running
-    }
-
-    async fn reaches(&self, stage: Stage) {
-        // The sender lives as long as this.
-        let _ = self.stage.subscribe().wait_for(|reached| *reached == stage).await;
     }
 }
 
@@ -274,13 +249,6 @@ impl Drop for Closing {
     }
 }
 
-/// Returns the pause after this number of failures, with jitter: many gateways that have lost the
-/// same brokers do not come back in step.
-pub(super) fn pause(failures: usize, most: Duration) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(most).mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
 impl Source for KafkaSource {
     fn name(&self) -> &'static str {
         NAME
@@ -293,58 +261,26 @@ impl Source for KafkaSource {
 
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
         async move {
-            let mut failures = 0;
-            loop {
-                if self.is_leaving() {
-                    self.stage.send_replace(Stage::Left);
-                    return pending().await;
-                }
-                let began = Instant::now();
-                // A panic, here or in the library, costs what was received, and a new consumer.
-                let mut consuming = JoinSet::new();
-                let (source, to) = (self.clone(), node.clone());
-                consuming.spawn(async move { source.consume(&to).await });
-                let ended = match consuming.join_next().await {
-                    Some(Ok(Err(error))) => error.to_string(),
-                    Some(Err(panic)) => panic.to_string(),
-                    Some(Ok(Ok(()))) | None => "the consumer has stopped".to_owned(),
-                };
-                self.link.lost();
-                if self.is_leaving() {
-                    continue;
-                }
-                self.link.warn("consumer", &ended);
-                failures = if began.elapsed() < SHORT { failures + 1 } else { 1 };
-                let pause = pause(failures, self.config.access.restart_delay);
-                drop(timeout(pause, self.reaches(Stage::Leaving)).await);
-            }
+            let consume = || {
+                let (source, node) = (self.clone(), node.clone());
+                async move { source.consume(&node).await }
+            };
+            let failed = |reason: &dyn Display| self.link.warn("consumer", &reason);
+            let most = self.config.access.restart_delay;
+            self.lifecycle.run(most, consume, || self.link.lost(), failed).await;
         }
         .boxed()
     }
 
     fn leave(&self, within: Duration) -> BoxFuture<'_, ()> {
         async move {
-            self.stage.send_replace(Stage::Leaving);
-            if timeout(within, self.reaches(Stage::Left)).await.is_err() {
+            self.lifecycle.leave();
+            if timeout(within, self.lifecycle.has_left()).await.is_err() {
                 let reason =
                     "not all that was received was published and committed before this gateway stops";
                 self.link.warn("leave", &reason);
             }
         }
         .boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_their_limit() {
-        for (failures, least, most) in [(0, 50, 100), (1, 50, 100), (2, 100, 200), (9, 5000, 10_000)] {
-            let pause = pause(failures, Duration::from_secs(10)).as_millis();
-            assert!((least..=most).contains(&pause), "{failures}: {pause}");
-        }
-        assert!(pause(usize::MAX, Duration::from_secs(10)) <= Duration::from_secs(10));
     }
 }

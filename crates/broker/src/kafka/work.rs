@@ -13,14 +13,13 @@ use futures_util::FutureExt;
 use node::Node;
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Link;
 use super::dead_letters::DeadLetters;
 use super::producer::failure::is_refusal;
-use super::source::{Stage, pause};
 use crate::intake::{Feed, Intake, Refused};
+use crate::lifecycle::{StageWatch, pause};
 use crate::metrics::Failure;
 
 /// How often a schema that the registry does not know is asked for. Its nodes may not know yet one
@@ -33,7 +32,7 @@ pub(super) struct Work {
     pub(super) registry: Option<Arc<Registry>>,
     pub(super) dead_letters: Option<DeadLetters>,
     pub(super) link: Link,
-    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) stage: StageWatch,
     /// Limit of the pause between two attempts.
     pub(super) restart_delay: Duration,
     /// Whether a dead letter waits that the brokers refuse.
@@ -145,10 +144,8 @@ impl Work {
     }
 
     /// Waits before the next attempt. Returns whether the gateway stops.
-    async fn leaves_within(&self, failures: usize) -> bool {
-        let mut stage = self.stage.clone();
-        let leaves = stage.wait_for(|stage| *stage != Stage::Running);
-        timeout(pause(failures, self.restart_delay), leaves).await.is_ok()
+    async fn leaves_within(&self, failures: u32) -> bool {
+        timeout(pause(failures, self.restart_delay), self.stage.leaves()).await.is_ok()
     }
 }
 

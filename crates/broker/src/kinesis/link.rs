@@ -1,7 +1,6 @@
-//! Whether the services are reached, and the pauses while they are not.
+//! Whether the services are reached.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use telemetry::Told;
 
@@ -25,11 +24,4 @@ impl LinkState {
             tracing::warn!(reason = %failed, "Kinesis, the broker: {what}");
         }
     }
-}
-
-/// Returns the pause after a number of failures in a row. At random, so that many gateways or
-/// shards do not come back in step.
-pub(crate) fn pause(failures: u32, limit: Duration) -> Duration {
-    let pause = Duration::from_millis(100).saturating_mul(1 << failures.saturating_sub(1).min(10));
-    pause.min(limit).mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::aws::{Failed, Trouble, configure};
-use super::link::pause;
 use super::{KinesisAccess, NAME};
+use crate::lifecycle::pause;
 use crate::producer::{Destination, ProduceError, Produced, Producer};
 
 /// Limit of a record and its key together.

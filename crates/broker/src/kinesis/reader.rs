@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::aws::{Failed, Trouble};
 use super::cursor::Cursor;
 use super::lease::{Change, Place, Position, ShardId};
-use super::link::{LinkState, pause};
+use super::link::LinkState;
 use super::listing::Listed;
 use super::sink::Sink;
-use super::source::Stage;
 use super::table::Table;
 use super::{KinesisConfig, KinesisMode};
+use crate::lifecycle::{StageWatch, pause};
 
 /// Limit of the records of a response, which is also limited to 10 MB.
 const RECORDS: i32 = 10_000;
@@ -49,7 +49,7 @@ pub(crate) struct Commons {
     pub(crate) table: Table,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) link: Arc<LinkState>,
-    pub(crate) stage: watch::Receiver<Stage>,
+    pub(crate) stage: StageWatch,
     pub(crate) responses: Semaphore,
     /// The shards that were listed last.
     pub(crate) listed: Mutex<Listed>,
@@ -109,7 +109,7 @@ impl Reader {
             let began = Instant::now();
             let fetched = select! {
                 fetched = self.fetch(&mut cursor) => fetched,
-                () = commons.leaving() => return false,
+                () = commons.stage.leaves() => return false,
             };
             let pause = match fetched {
                 Ok(page) => {
@@ -147,7 +147,7 @@ impl Reader {
             };
             select! {
                 () = sleep_until(began + pause) => {}
-                () = commons.leaving() => return false,
+                () = commons.stage.leaves() => return false,
             }
         }
     }
@@ -294,7 +294,7 @@ impl Commons {
             };
             let place = |part: u64| Position::At(Place { sequence: sequence.clone(), part });
             for (part, data) in (0..).zip(parts).filter(|(part, _)| done.is_none_or(|done| *part > done)) {
-                if *self.stage.borrow() != Stage::Running {
+                if self.stage.is_leaving() {
                     return false;
                 }
                 self.sink.take(data).await;
@@ -304,12 +304,6 @@ impl Commons {
             read.send_replace(at.clone());
         }
         true
-    }
-
-    /// Resolves when the gateway stops.
-    pub(crate) async fn leaving(&self) {
-        // If the sender is gone, the gateway has stopped.
-        drop(self.stage.clone().wait_for(|stage| *stage != Stage::Running).await);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The source: follows the shards of a stream, and reads those that it has leases for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use node::{EventOrigin, Node, Source};
 use parking_lot::Mutex;
@@ -17,7 +19,7 @@ use uuid::Uuid;
 
 use super::aws::{Failed, Trouble, configure};
 use super::lease::{Change, Lease, Leases, ShardId};
-use super::link::{LinkState, pause};
+use super::link::LinkState;
 use super::listing::{Listed, list};
 use super::reader::{Commons, Ending, RESPONSES, Reader};
 use super::roster::Roster;
@@ -25,7 +27,8 @@ use super::shards::{Mismatched, missing, outdated, unlisted};
 use super::sink::{NodeSink, Sink};
 use super::table::{SharedTable, Table};
 use super::{KinesisConfig, KinesisMode, LeaseTiming, NAME};
-use crate::intake::{Feed, Intake};
+use crate::intake::Intake;
+use crate::lifecycle::{Lifecycle, pause};
 
 /// Limit of the time of a request to Kinesis, whose response may have 10 MB.
 const KINESIS_TIME: Duration = Duration::from_secs(10);
@@ -44,49 +47,32 @@ pub struct KinesisSource {
     config: KinesisConfig,
     intake: Intake,
     link: Arc<LinkState>,
-    stage: watch::Sender<Stage>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    Running,
-    /// Nothing more is to be read.
-    Leaving,
-    /// What was read is published, and all leases are given up.
-    Left,
+    lifecycle: Lifecycle,
 }
 
 impl KinesisSource {
     /// Returns a source. It connects when it is run.
     pub fn new(config: KinesisConfig, intake: Intake) -> Self {
-        let stage = watch::Sender::new(Stage::Running);
-        Self { config, intake, link: Arc::default(), stage }
+        Self { config, intake, link: Arc::default(), lifecycle: Lifecycle::new() }
     }
 
     /// Reads records and passes them to `sink`, as a worker whose name begins with `name`. Never
     /// returns.
     pub async fn read_into(self: Arc<Self>, name: &str, sink: Arc<dyn Sink>) {
         let worker: Arc<str> = format!("{name}:{}", Uuid::new_v4()).into();
-        let mut failures = 0;
-        loop {
-            // A panic costs the leases, which are taken again at once.
-            let mut reading = JoinSet::new();
+        // A panic costs the leases, which are taken again at once.
+        let read = || {
             let (source, sink, worker) = (self.clone(), sink.clone(), worker.clone());
-            reading.spawn(async move {
+            async move {
                 let commons = Arc::new(source.commons(&worker, sink).await);
                 Following::new(commons, worker).run().await;
-            });
-            let ended = reading.join_next().await;
-            if *self.stage.borrow() != Stage::Running {
-                self.stage.send_replace(Stage::Left);
-                return pending().await;
+                Ok::<_, Infallible>(())
             }
-            failures += 1;
-            if let Some(Err(panic)) = ended {
-                self.link.warn("its task has failed", &Failed::new(Trouble::Away, panic.to_string()));
-            }
-            tokio::time::sleep(pause(failures, self.config.timing.duration)).await;
-        }
+        };
+        let failed = |reason: &dyn Display| {
+            self.link.warn("its task has failed", &Failed::new(Trouble::Away, reason.to_string()));
+        };
+        self.lifecycle.run(self.config.timing.duration, read, || {}, failed).await;
     }
 
     async fn commons(&self, worker: &Arc<str>, sink: Arc<dyn Sink>) -> Commons {
@@ -109,7 +95,7 @@ impl KinesisSource {
             table,
             sink,
             link: self.link.clone(),
-            stage: self.stage.subscribe(),
+            stage: self.lifecycle.stage(),
             responses: Semaphore::new(RESPONSES),
             listed: Mutex::default(),
         }
@@ -130,18 +116,15 @@ impl Source for KinesisSource {
             KinesisMode::Group => EventOrigin::Here,
             KinesisMode::Broadcast => EventOrigin::Everywhere,
         };
-        let feed = Feed { source: NAME, topic: self.config.stream.as_str().into(), origin };
-        self.intake.expect(&feed);
+        let feed = self.intake.feed(NAME, &self.config.stream, origin);
         let sink = NodeSink { node: node.clone(), intake: self.intake.clone(), feed };
         async move { self.read_into(&node.name().to_string(), Arc::new(sink)).await }.boxed()
     }
 
     fn leave(&self, within: Duration) -> BoxFuture<'_, ()> {
         async move {
-            self.stage.send_replace(Stage::Leaving);
-            let mut stage = self.stage.subscribe();
-            let left = stage.wait_for(|stage| *stage == Stage::Left);
-            if timeout(within, left).await.is_err() {
+            self.lifecycle.leave();
+            if timeout(within, self.lifecycle.has_left()).await.is_err() {
                 let late = Failed::new(Trouble::Late, "what was read since the last checkpoint is repeated");
                 self.link.warn("not everything was stored before this gateway stops", &late);
             }
@@ -184,7 +167,7 @@ impl Following {
         let (mut next, mut failures) = (Instant::now(), 0);
         loop {
             select! {
-                () = commons.leaving() => break,
+                () = commons.stage.leaves() => break,
                 () = sleep_until(next) => {
                     let renewal = commons.config.timing.renewal;
                     let pause = match self.keep().await {

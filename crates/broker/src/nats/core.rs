@@ -25,7 +25,7 @@ impl NatsSource {
         while let Some(followed) = feeds.next().await {
             followed?;
             // One that stops too soon receives nothing more. The others would hide it.
-            if !self.is_leaving() {
+            if !self.lifecycle.is_leaving() {
                 return Ok(());
             }
         }
@@ -44,8 +44,7 @@ impl NatsSource {
             Reach::Group(_) => EventOrigin::Here,
             Reach::Every => EventOrigin::Everywhere,
         };
-        let feed = Feed { source: NAME, topic: subject.into(), origin };
-        self.intake.expect(&feed);
+        let feed = self.intake.feed(NAME, subject, origin);
         let subscriber = self.subscribe(client, subject).await;
         let subscriber = subscriber.map_err(|error| AccessError::Refused(error.to_string()))?;
         let (unread, messages) = all.beside();

@@ -9,7 +9,6 @@ pub(super) mod look;
 mod pull;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use self::api::{Api, ApiError, Bound, Start};
 use self::pull::{Delivery, End, Limits, Pull};
-use super::{NAME, NatsSource, Stage, StreamConfig, decode};
+use super::{NAME, NatsSource, StreamConfig, decode};
 use crate::intake::Feed;
 
 /// How often the consumer is looked at: how far it is, and whether it is still the same.
@@ -125,19 +124,17 @@ impl NatsSource {
         node: &Node,
     ) -> Result<(), AccessError> {
         let StreamConfig { stream: name, consumer, .. } = &stream.config;
-        let topic: Arc<str> = name.as_str().into();
-        let feed = Feed { source: NAME, topic, origin: EventOrigin::Here };
-        self.intake.expect(&feed);
+        let feed = self.intake.feed(NAME, name, EventOrigin::Here);
         let api = Api::new(client.clone(), name, consumer);
         let mut pull = Pull::new(client.clone(), name, consumer).await?;
         let mut pulled_on = None;
-        while !self.is_leaving() && !self.link.is_ended() {
+        while !self.lifecycle.is_leaving() && !self.link.is_ended() {
             let binding = pin!(async {
                 // Without a connection, nothing is asked for: the library would send it late.
                 let connected = self.link.connected(client).await?;
                 Some((connected, stream.bind(&api).await))
             });
-            let leaving = pin!(self.reaches(Stage::Leaving));
+            let leaving = pin!(self.lifecycle.leaves());
             let Either::Left((Some((connected, bound)), _)) = select(binding, leaving).await else { break };
             stream.is_bound.store(bound.is_ok(), Ordering::Relaxed);
             match bound {
@@ -172,7 +169,7 @@ impl NatsSource {
     ) {
         let until = Instant::now() + LOOK;
         let lost = pin!(lost);
-        let leaving = pin!(self.reaches(Stage::Leaving));
+        let leaving = pin!(self.lifecycle.leaves());
         let mut stop = select(lost, leaving);
         let most = bound.limits.within(Limits { batch: BATCH, bytes: Some(BATCH_BYTES), expires: LOOK });
         let mut limits = most;
@@ -217,7 +214,7 @@ impl NatsSource {
         let mut publishing = pin!(async {
             let mut receipts = Vec::with_capacity(contents.len());
             for (headers, payload) in contents {
-                if self.is_leaving() {
+                if self.lifecycle.is_leaving() {
                     receipts.push(Receipt::Nak);
                     continue;
                 }
@@ -248,7 +245,7 @@ impl NatsSource {
 
     /// Pauses, unless this gateway is leaving.
     async fn rest(&self, pause: Duration) {
-        drop(timeout(pause, self.reaches(Stage::Leaving)).await);
+        drop(timeout(pause, self.lifecycle.leaves()).await);
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
 /// A connection that was lost within this time counts as an attempt that has failed: something
 /// closes it again and again.
-pub(super) const SHORT: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_secs(5);
 
 /// How often to look whether there is a connection: the library says that there is one just before
 /// it counts as connected, and drops what it says while too much of it is unread.

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod faults;
+mod group;
 mod security;
 mod world;
 
@@ -10,10 +11,7 @@ use std::time::Duration;
 
 use avro::{Registry, RegistryConfig};
 use node::Source;
-use rdkafka::ClientConfig;
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rig_broker::kafka::{KafkaAccess, KafkaConfig, Reach};
+use rig_broker::kafka::{KafkaConfig, Reach};
 use rig_tests::{KafkaMessage, KafkaServer, RegistryOptions, RegistryState, SchemaRegistry, eventually};
 use serde_json::json;
 
@@ -114,47 +112,6 @@ async fn nothing_is_committed_before_it_is_flushed() {
     assert_eq!(second.await_events(2), ids(0..2), "at least once");
     second.leave().await;
     assert_eq!(client.committed(GROUP, TOPIC), [Some(2)]);
-}
-
-/// Against the stand-in of librdkafka: the other one may forget a member that waits for the end of
-/// a rebalance.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_shares_the_partitions_and_each_event_comes_once() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, 4, 1).unwrap();
-    let servers = cluster.bootstrap_servers();
-    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
-    let produce = async |range: std::ops::Range<usize>| {
-        for id in range {
-            let value = world::json(id);
-            let record = FutureRecord::<(), _>::to(TOPIC).payload(&value).partition((id % 4) as i32);
-            producer.send(record, Duration::from_secs(10)).await.unwrap();
-        }
-    };
-    let start = async || {
-        // This stand-in waits for almost as long as a session lasts whenever somebody joins.
-        let quick = [("session.timeout.ms", "5000"), ("heartbeat.interval.ms", "200")];
-        let properties = quick.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let brokers = vec![servers.clone()];
-        let access = KafkaAccess { brokers, properties, ..access(([127, 0, 0, 1], 1).into()) };
-        Running::start(config(access)).await
-    };
-    let one = start().await;
-    produce(0..40).await;
-    one.await_events(40);
-
-    let other = start().await;
-    eventually("two partitions each", || ((one.shown(), other.shown()) == (2, 2)).then_some(()));
-    produce(40..80).await;
-    let mut all = [one.await_events(60), other.await_events(20)].concat();
-    all.sort_by_key(|id| id.parse::<usize>().unwrap());
-    assert_eq!(all, ids(0..80), "each once");
-    assert_ne!(one.sample("rig_consumer_rebalances_total").as_deref(), Some("0"));
-
-    one.leave().await;
-    produce(80..120).await;
-    assert_eq!(other.await_events(60).len(), 60);
-    other.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use connection::Hub;
@@ -42,6 +43,8 @@ pub(crate) struct Recorder {
     pub(crate) is_ready: watch::Sender<bool>,
     /// Whether what was offered leaves this node.
     pub(crate) is_flushing: watch::Sender<bool>,
+    /// How often somebody has waited for that.
+    pub(crate) flushes: AtomicUsize,
 }
 
 pub(crate) fn access(address: SocketAddr) -> KafkaAccess {
@@ -137,7 +140,13 @@ fn node() -> (Node, Arc<Recorder>) {
     let (name, life) = (NodeName::from("a"), Incarnation::of("a"));
     let mut cluster = Network::default().join(&name, Duration::from_secs(15));
     let (is_ready, is_flushing) = (watch::Sender::new(true), watch::Sender::new(true));
-    let bus = Arc::new(Recorder { inner: cluster.bus, ids: Mutex::default(), is_ready, is_flushing });
+    let bus = Arc::new(Recorder {
+        inner: cluster.bus,
+        ids: Mutex::default(),
+        is_ready,
+        is_flushing,
+        flushes: AtomicUsize::default(),
+    });
     cluster.bus = bus.clone();
     let sessions = Sessions::in_memory(Config::default().with_node(name));
     let seal = Seal::new(Some("test-cookie"), Purpose::Connection, life);
@@ -165,7 +174,11 @@ impl Bus for Recorder {
     }
 
     fn flushed(&self) -> BoxFuture<'_, ()> {
-        becomes_true(&self.is_flushing).boxed()
+        async {
+            self.flushes.fetch_add(1, Ordering::Relaxed);
+            becomes_true(&self.is_flushing).await;
+        }
+        .boxed()
     }
 
     fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()> {

@@ -70,7 +70,7 @@ impl Answers {
             // Answers that are late are not rare, and no fault of this gateway.
             (Err(_), _) => self.metrics.responded(NAME, ResponseOutcome::Late),
         }
-        self.metrics.consumed(NAME, message.topic, began.elapsed());
+        self.metrics.of(NAME, message.topic).published(began.elapsed());
     }
 
     /// Counts a message that answers nothing, and logs the reason, without its content.
