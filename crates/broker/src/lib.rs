@@ -2,8 +2,9 @@
 //!
 //! Each broker is a module of its own, behind a feature: a [`node::Source`] that connects, receives
 //! messages and reads them as events, and a [`Producer`] that sends events. What is the same for
-//! all of them is in `intake.rs` (publishing and counting what comes), `lifecycle.rs` (a client that
-//! runs until the gateway stops) and `target.rs` (requests of the proxy as events). This room knows neither connections of clients nor sessions.
+//! all of them is in `intake.rs` (publishing and counting what comes), `lifecycle.rs` (a client
+//! that runs until the gateway stops) and `target.rs` (requests of the proxy as events). This room
+//! knows neither connections of clients nor sessions.
 
 #![cfg_attr(
     not(any(feature = "kafka", feature = "kinesis", feature = "nats")),

@@ -140,12 +140,12 @@ mod tests {
         assert!(pause(u32::MAX, Duration::from_secs(10)) <= Duration::from_secs(10));
     }
 
-    /// Runs clients that end as their numbers say, and returns what was told of them.
+    /// Runs clients that end as their numbers say, and returns what is noted of them.
     fn run(
         ends: impl Fn(usize) -> Result<(), &'static str> + Send + Sync + 'static,
-    ) -> (Arc<Lifecycle>, Told) {
-        let (lifecycle, told, ends) = (Arc::new(Lifecycle::new()), Told::default(), Arc::new(ends));
-        let (of, to) = (lifecycle.clone(), told.clone());
+    ) -> (Arc<Lifecycle>, Notes) {
+        let (lifecycle, notes, ends) = (Arc::new(Lifecycle::new()), Notes::default(), Arc::new(ends));
+        let (of, to) = (lifecycle.clone(), notes.clone());
         tokio::spawn(async move {
             let number = Mutex::new(0);
             let client = || {
@@ -165,39 +165,39 @@ mod tests {
             let failed = |reason: &dyn Display| to.lock().push(reason.to_string());
             of.run(Duration::from_secs(10), client, lost, failed).await;
         });
-        (lifecycle, told)
+        (lifecycle, notes)
     }
 
-    type Told = Arc<Mutex<Vec<String>>>;
+    type Notes = Arc<Mutex<Vec<String>>>;
 
     #[tokio::test(start_paused = true)]
     async fn another_client_follows_one_that_fails_or_panics() {
-        let (lifecycle, told) = run(|number| match number {
+        let (lifecycle, notes) = run(|number| match number {
             0 => Err("away"),
             1 => Err("panic"),
             _ => Ok(()),
         });
-        while told.lock().len() < 7 {
+        while notes.lock().len() < 7 {
             tokio::time::advance(Duration::from_millis(10)).await;
         }
         lifecycle.leave();
         lifecycle.has_left().await;
-        let mut told = told.lock();
-        let panic = told.remove(5);
+        let mut notes = notes.lock();
+        let panic = notes.remove(5);
         assert!(panic.contains("panicked"), "{panic}");
-        assert_eq!(told[..], ["client", "lost", "away", "client", "lost", "client", "lost"]);
+        assert_eq!(notes[..], ["client", "lost", "away", "client", "lost", "client", "lost"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_leaves_during_a_pause_starts_no_other_client() {
-        let (lifecycle, told) = run(|_| Err("away"));
-        while told.lock().len() < 3 {
+        let (lifecycle, notes) = run(|_| Err("away"));
+        while notes.lock().len() < 3 {
             yield_now().await;
         }
         let began = Instant::now();
         lifecycle.leave();
         lifecycle.has_left().await;
         assert_eq!(began.elapsed(), Duration::ZERO);
-        assert_eq!(told.lock()[..], ["client", "lost", "away"]);
+        assert_eq!(notes.lock()[..], ["client", "lost", "away"]);
     }
 }

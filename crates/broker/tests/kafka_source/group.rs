@@ -1,5 +1,5 @@
-//! Several nodes in one group. Against the stand-in of librdkafka: the other one may forget a member
-//! that waits for the end of a rebalance.
+//! Several nodes in one group. Against the stand-in of librdkafka: the other one may forget a
+//! member that waits for the end of a rebalance.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
