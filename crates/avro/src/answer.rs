@@ -16,8 +16,10 @@ pub struct Answer {
 }
 
 /// A schema that another one refers to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Reference {
+    /// The name of the type that it stands for.
+    pub name: String,
     /// The subject.
     pub subject: String,
     /// The version.
@@ -110,7 +112,8 @@ mod tests {
             [{"name":"a.B","subject":"b","version":2}],"ruleSet":null}"#;
         let answer = Answer::parse(200, body.as_bytes()).unwrap();
         assert_eq!((answer.id, &*answer.schema), (Some(7), "\"int\""));
-        assert_eq!(answer.references(), [Reference { subject: "b".to_owned(), version: 2 }]);
+        let expected = Reference { name: "a.B".to_owned(), subject: "b".to_owned(), version: 2 };
+        assert_eq!(answer.references(), [expected]);
         for body in [r#"{"schema":"x"}"#, r#"{"schema":"x","schemaType":"AVRO","references":null}"#] {
             assert!(Answer::parse(200, body.as_bytes()).unwrap().references().is_empty());
         }

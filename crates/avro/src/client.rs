@@ -59,14 +59,18 @@ impl Client {
         let exchange = async {
             let response = self.http.request(self.request(path)?).await.map_err(unreachable)?;
             let status = response.status().as_u16();
-            let body =
-                Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(|error| {
-                    if error.is::<LengthLimitError>() {
-                        return Failure::Flaw(format!("the answer is longer than {LONGEST_ANSWER} bytes"));
-                    }
-                    Failure::Unavailable(in_full(&*error))
-                })?;
-            Answer::parse(status, &body.to_bytes())
+            let body = match Limited::new(response.into_body(), LONGEST_ANSWER).collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(error) if !error.is::<LengthLimitError>() => {
+                    return Err(Failure::Unavailable(in_full(&*error)));
+                }
+                // The status of an error is enough.
+                Err(_) if status != 200 => Bytes::new(),
+                Err(_) => {
+                    return Err(Failure::Flaw(format!("the answer is longer than {LONGEST_ANSWER} bytes")));
+                }
+            };
+            Answer::parse(status, &body)
         };
         timeout(WITHIN, exchange).await.map_err(|_| late())?
     }

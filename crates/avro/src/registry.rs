@@ -10,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
 use crate::answer::{Answer, Failure, Reference};
@@ -29,6 +30,10 @@ const MOST_SUBJECTS: usize = 1_000;
 
 /// How long the latest schema of a subject is used before the registry is asked again.
 const FRESH: Duration = Duration::from_mins(5);
+
+/// How long a caller waits for a newer schema before it uses the one from before. It must be less
+/// than the time that requests may take.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Deadline of loading a schema with all that it refers to.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -55,10 +60,16 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 /// and what is cached is used while it is down.
 #[derive(Debug)]
 pub struct Registry {
+    loader: Arc<Loader>,
+    subjects: Cache<String, Arc<Subject>>,
+}
+
+/// Loads schemas.
+#[derive(Debug)]
+struct Loader {
     client: Client,
     /// A schema never changes under its id. The reason why one cannot be used stays as well.
     schemas: Cache<u32, Result<Arc<Schema>, Failure>, ByWeight>,
-    subjects: Cache<String, Arc<Subject>>,
     outage: Mutex<Option<Outage>>,
 }
 
@@ -67,7 +78,7 @@ pub struct Registry {
 struct Subject {
     latest: Mutex<Option<Latest>>,
     /// Held by the one that asks for the latest schema.
-    asking: tokio::sync::Mutex<()>,
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The latest schema of a subject.
@@ -108,7 +119,7 @@ impl Registry {
             .weight_capacity(SCHEMA_BYTES)
             .build()
             .expect("both capacities are given");
-        Ok(Self {
+        let loader = Loader {
             client: Client::new(&config)?,
             schemas: Cache::with_options(
                 options,
@@ -116,9 +127,9 @@ impl Registry {
                 DefaultHashBuilder::default(),
                 DefaultLifecycle::default(),
             ),
-            subjects: Cache::new(MOST_SUBJECTS),
             outage: Mutex::new(None),
-        })
+        };
+        Ok(Self { loader: Arc::new(loader), subjects: Cache::new(MOST_SUBJECTS) })
     }
 
     /// Decodes a message in the wire format: a zero byte, the id of the schema in four bytes,
@@ -135,7 +146,7 @@ impl Registry {
                 return Err(DecodeError::Malformed(reason.to_owned()));
             }
         };
-        let schema = self.schema(id).await.map_err(|failure| DecodeError::of_schema(id, failure))?;
+        let schema = self.loader.schema(id).await.map_err(|failure| DecodeError::of_schema(id, failure))?;
         schema.decode(encoded).map_err(|error| DecodeError::Malformed(format!("schema {id}: {error}")))
     }
 
@@ -160,12 +171,42 @@ impl Registry {
     /// # Errors
     /// Fails with the reason.
     pub async fn check(&self) -> Result<(), String> {
-        self.client.check("/subjects").await.map_err(|failure| match failure {
+        self.loader.client.check("/subjects").await.map_err(|failure| match failure {
             Failure::Unknown => "no subjects".to_owned(),
             Failure::Flaw(reason) | Failure::Unavailable(reason) | Failure::Forbidden(reason) => reason,
         })
     }
 
+    /// Returns the latest schema of a subject. It is loaded by one caller at a time. If there is
+    /// one from before, the others use that, and this one does so if the registry is slow or away.
+    async fn latest(&self, name: &str) -> Result<Latest, Failure> {
+        let new = || Ok::<_, Failure>(Arc::default());
+        let subject: Arc<Subject> = self.subjects.get_or_insert_with(name, new)?;
+        let before = subject.latest.lock().clone();
+        let asking = match (&before, subject.asking.clone().try_lock_owned()) {
+            (Some(latest), _) if latest.is_fresh() => return Ok(latest.clone()),
+            (Some(latest), Err(_)) => return Ok(latest.clone()),
+            (_, Ok(asking)) => asking,
+            (None, Err(_)) => subject.asking.clone().lock_owned().await,
+        };
+        let loading = Box::pin(self.loader.clone().renew(name.to_owned(), subject, asking));
+        let Some(before) = before else { return loading.await };
+        // A task, which goes on when the caller does not wait any longer: the outage of a registry
+        // that hangs must become known.
+        match timeout(PATIENCE, tokio::spawn(loading)).await {
+            Ok(Ok(loaded)) => loaded,
+            _ => Ok(before),
+        }
+    }
+}
+
+impl Latest {
+    fn is_fresh(&self) -> bool {
+        self.since.elapsed() < FRESH
+    }
+}
+
+impl Loader {
     /// Returns the schema with an id. Concurrent calls for one id make one request.
     async fn schema(&self, id: u32) -> Result<Arc<Schema>, Failure> {
         if id > LARGEST_ID {
@@ -182,25 +223,19 @@ impl Registry {
         self.schemas.get_or_insert_async(&id, Box::pin(load)).await.flatten()
     }
 
-    /// Returns the latest schema of a subject. While one caller asks for it, the others use the
-    /// schema from before, if there is one.
-    async fn latest(&self, name: &str) -> Result<Latest, Failure> {
-        let new = || Ok::<_, Failure>(Arc::default());
-        let subject = self.subjects.get_or_insert_with(name, new)?;
-        let fresh = |latest: &Latest| latest.since.elapsed() < FRESH;
+    /// Loads the latest schema of a subject, unless that was just done. The one from before stays
+    /// while the registry is away.
+    async fn renew(
+        self: Arc<Self>,
+        name: String,
+        subject: Arc<Subject>,
+        _asking: OwnedMutexGuard<()>,
+    ) -> Result<Latest, Failure> {
         let before = subject.latest.lock().clone();
-        let _asking = match (before, subject.asking.try_lock()) {
-            (Some(latest), _) if fresh(&latest) => return Ok(latest),
-            (Some(latest), Err(_)) => return Ok(latest),
-            (_, Ok(asking)) => asking,
-            (None, Err(_)) => subject.asking.lock().await,
-        };
-        let before = subject.latest.lock().clone();
-        if let Some(latest) = before.clone().filter(fresh) {
+        if let Some(latest) = before.clone().filter(Latest::is_fresh) {
             return Ok(latest);
         }
-        let loaded = Box::pin(self.load_latest(name)).await;
-        match (loaded, before) {
+        match (self.load_latest(&name).await, before) {
             (Err(Failure::Unavailable(_) | Failure::Forbidden(_)), Some(latest)) => Ok(latest),
             (loaded, _) => {
                 *subject.latest.lock() = loaded.as_ref().ok().cloned();
@@ -235,24 +270,30 @@ impl Registry {
         Ok((answer.id, Arc::new(schema)))
     }
 
-    /// Loads what a schema refers to, each after what it refers to itself.
+    /// Loads what a schema refers to, each after what it refers to itself. As in the registry, the
+    /// first reference of a name counts, and a version may have been deleted since.
     async fn load_references(
         &self,
         answer: &Answer,
-        seen: &mut HashSet<Reference>,
+        seen: &mut HashSet<String>,
         texts: &mut Vec<String>,
         depth: usize,
     ) -> Result<(), Failure> {
         for reference in answer.references() {
-            if !seen.insert(reference.clone()) {
+            if !seen.insert(reference.name.clone()) {
                 continue;
             }
             if depth >= DEEPEST_REFERENCE || seen.len() > MOST_REFERENCES {
                 return Err(Failure::Flaw("too many references to other schemas".to_owned()));
             }
-            let path = version_path(&reference.subject, &reference.version.to_string());
+            let Reference { subject, version, .. } = reference;
+            let path = version_path(subject, &format!("{version}?deleted=true"));
             let referred = self.get(&path).await?;
             Box::pin(self.load_references(&referred, seen, texts, depth + 1)).await?;
+            // One version may be referred to by several names.
+            if texts.contains(&referred.schema) {
+                continue;
+            }
             texts.push(referred.schema);
             if texts.iter().map(String::len).sum::<usize>() > crate::schema::LONGEST {
                 return Err(Failure::Flaw("references to schemas that are too long".to_owned()));

@@ -64,6 +64,45 @@ fn references_are_known_by_name() {
 }
 
 #[test]
+fn names_that_registries_in_java_take_are_parsed() {
+    let key = r#"{"type":"record","name":"Key","namespace":"abc-123.table$","fields":[
+        {"name":"größe","type":{"type":"enum","name":"Outer$.Größe","symbols":["groß","a-b \"\\"]}},
+        {"name":"a/b","type":"int"}]}"#;
+    let keys = r#"{"type":"array","items":"abc-123.table$.Key"}"#;
+    let schema = Schema::parse(keys, &[key]).unwrap();
+    let value = json!([{"größe": "a-b \"\\", "a/b": 1}]);
+    let encoded = schema.encode(&value).unwrap();
+    assert_eq!(encoded, [2, 2, 2, 0]);
+    assert_eq!(schema.decode(&encoded).unwrap(), value);
+    let error = schema.encode(&json!([{"größe": "groß", "a/b": ""}])).unwrap_err().to_string();
+    assert_eq!(error, "/0/a~1b: expected int");
+}
+
+#[test]
+fn names_are_neither_empty_nor_long_nor_have_control_characters() {
+    let of_type = |name: &str| json!({"type": "fixed", "name": name, "size": 1});
+    let of_namespace = |name: &str| json!({"type": "fixed", "name": "a", "namespace": name, "size": 1});
+    let of_symbol = |name: &str| json!({"type": "enum", "name": "a", "symbols": [name]});
+    let of_field =
+        |name: &str| json!({"type": "record", "name": "a", "fields": [{"name": name, "type": "int"}]});
+    let (longest, too_long) = ("ä".repeat(1_000), "ä".repeat(1_001));
+    for name in [&*longest, "a"] {
+        for schema in [of_type(name), of_namespace(name), of_symbol(name), of_field(name)] {
+            assert!(Schema::parse(&schema.to_string(), &NONE).is_ok(), "{schema}");
+        }
+    }
+    for name in ["a\nb", "\u{85}", &too_long] {
+        for schema in [of_type(name), of_namespace(name), of_symbol(name), of_field(name)] {
+            let error = refused(&schema.to_string());
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
+    }
+    for schema in [of_type(""), of_type("a."), of_symbol(""), of_field("")] {
+        refused(&schema.to_string());
+    }
+}
+
+#[test]
 fn defaults_that_never_terminate_are_not_resolved() {
     let text = r#"{"type":"record","name":"a","fields":[
         {"name":"b","type":{"type":"record","name":"b","fields":[

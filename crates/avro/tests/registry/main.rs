@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 mod authority;
+mod references;
 mod stub;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use rig_avro::{ConfigError, DecodeError, EncodeError, Registry, RegistryConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use self::authority::Authority;
@@ -193,10 +194,42 @@ async fn one_caller_renews_the_latest_schema_and_the_others_do_not_wait() {
     let (renewing, value) = (registry.clone(), note.clone());
     let renewing = tokio::spawn(async move { renewing.encode("notes", &value).await.unwrap()[4] });
     stub.asked(2).await;
+    // The caller that renews goes away.
+    renewing.abort();
     assert_eq!(timeout(SOON, registry.encode("notes", &note)).await.unwrap().unwrap()[4], 1);
     stub.permits.add_permits(10);
-    assert_eq!(timeout(SOON, renewing).await.unwrap().unwrap(), 2);
+    let renewed = async {
+        while registry.encode("notes", &note).await.unwrap()[4] == 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, renewed).await.expect("the newer schema is used");
     assert_eq!(stub.count(), 2);
+}
+
+#[tokio::test]
+async fn b06_what_is_cached_goes_on_while_the_registry_hangs() {
+    let (stub, url) = Stub::start(None).await;
+    stub.put_latest("notes", 9, NOTE);
+    let registry = registry(&url);
+    let note = json!({"text": "x"});
+    assert!(registry.encode("notes", &note).await.is_ok());
+    stub.permits.forget_permits(1_000);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(6)).await;
+    for _ in 0..3 {
+        // Less than a request to the registry may take.
+        let encoded = timeout(Duration::from_secs(4), registry.encode("notes", &note)).await;
+        assert_eq!(&encoded.expect("a caller does not wait so long").unwrap()[..], message(9, X));
+        // The outage becomes known, although no caller waits for it.
+        tokio::time::sleep(Duration::from_millis(4_500)).await;
+        let now = Instant::now();
+        let error = registry.decode(&message(7, X)).await.unwrap_err();
+        assert_eq!(error, DecodeError::Unavailable("no answer within 5 s".to_owned()));
+        assert_eq!(registry.encode("notes", &note).await.unwrap(), message(9, X));
+        assert_eq!(now.elapsed(), Duration::ZERO);
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,49 +241,15 @@ async fn a_registry_that_does_not_answer_is_given_up() {
 }
 
 #[tokio::test]
-async fn references_are_loaded_first() {
-    let (stub, url) = Stub::start(None).await;
-    let refers = |schema: &str, to: &[(&str, u32)]| {
-        let to = to
-            .iter()
-            .map(|(subject, version)| json!({"name": subject, "subject": subject, "version": version}));
-        json!({"schema": schema, "references": to.collect::<Vec<_>>()})
-    };
-    let pair =
-        r#"{"type":"record","name":"Pair","fields":[{"name":"a","type":"Note"},{"name":"b","type":"Note"}]}"#;
-    stub.put("/subjects/note/versions/3", 200, refers(NOTE, &[]));
-    stub.put("/subjects/pair/versions/1", 200, refers(pair, &[("note", 3)]));
-    stub.put("/schemas/ids/7", 200, refers(r#"["Note","Pair"]"#, &[("pair", 1), ("note", 3)]));
-    let registry = registry(&url);
-    let pair = registry.decode(&message(7, &[2, 2, b'x', 2, b'y'])).await;
-    assert_eq!(pair, Ok(json!({"a": {"text": "x"}, "b": {"text": "y"}})));
-    assert_eq!(stub.count(), 3);
-
-    // Schemas that refer to each other without an end.
-    for version in 0..100 {
-        let body = refers("\"int\"", &[("deep", version + 1)]);
-        stub.put(&format!("/subjects/deep/versions/{version}"), 200, body);
-    }
-    stub.put("/schemas/ids/8", 200, refers("\"int\"", &[("deep", 0)]));
-    let wide: Vec<_> = (0..100).map(|version| ("note", version)).collect();
-    for (subject, version) in &wide {
-        stub.put(&format!("/subjects/{subject}/versions/{version}"), 200, refers("\"int\"", &[]));
-    }
-    stub.put("/schemas/ids/9", 200, refers("\"int\"", &wide));
-    for id in [8, 9] {
-        let error = registry.decode(&message(id, &[0])).await.unwrap_err().to_string();
-        assert!(error.ends_with("too many references to other schemas"), "{error}");
-    }
-    assert!(stub.count() < 100);
-}
-
-#[tokio::test]
 async fn what_is_not_a_registry_is_unavailable() {
     let (stub, url) = Stub::start(None).await;
     stub.put("/schemas/ids/7", 302, "");
     assert!(registry(&url).decode(&message(7, X)).await.unwrap_err().to_string().contains("redirects"));
     stub.put("/schemas/ids/7", 404, "<html>");
     assert!(registry(&url).decode(&message(7, X)).await.unwrap_err().is_temporary());
+    stub.put("/schemas/ids/7", 502, "x".repeat(2 << 20));
+    let page = registry(&url).decode(&message(7, X)).await;
+    assert_eq!(page, Err(DecodeError::Unavailable("status 502 Bad Gateway".to_owned())));
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let closed = registry(&nobody.to_string());
     assert!(closed.decode(&message(7, X)).await.unwrap_err().is_temporary());

@@ -64,7 +64,7 @@ impl Stub {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, &'static str> {
-        let path = request.uri().path().to_owned();
+        let path = request.uri().to_string();
         self.requests.lock().push(path.clone());
         self.permits.acquire().await.unwrap().forget();
         if self.is_down.load(Ordering::Relaxed) {
@@ -92,6 +92,11 @@ impl Stub {
     pub(crate) fn put_latest(&self, subject: &str, id: u32, schema: &str) {
         let body = json!({"subject": subject, "version": id, "id": id, "schema": schema});
         self.put(&format!("/subjects/{subject}/versions/latest"), 200, body);
+    }
+
+    /// Puts a version of a subject, which may be deleted: who does not say so does not get it.
+    pub(crate) fn put_version(&self, subject: &str, version: u32, body: impl ToString) {
+        self.put(&format!("/subjects/{subject}/versions/{version}?deleted=true"), 200, body);
     }
 
     pub(crate) fn set_down(&self, is_down: bool) {
