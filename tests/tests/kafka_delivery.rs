@@ -52,15 +52,20 @@ struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, id: usize) {
-        *self.counts.entry(id).or_default() += 1;
+    /// Returns whether it came for the first time.
+    fn add(&mut self, id: usize) -> bool {
+        let count = self.counts.entry(id).or_default();
+        *count += 1;
         self.order.push(id);
+        *count == 1
     }
 
     /// Reads until all of these have come.
     fn read_all(&mut self, stream: &mut Sse, ids: std::ops::Range<usize>) {
-        while self.counts.range(ids.clone()).count() < ids.len() {
-            self.add(id_of(&stream.next_data()));
+        let mut missing = ids.len() - self.counts.range(ids.clone()).count();
+        while missing > 0 {
+            let id = id_of(&stream.next_data());
+            missing -= usize::from(self.add(id) && ids.contains(&id));
         }
     }
 
