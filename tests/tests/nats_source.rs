@@ -251,3 +251,33 @@ fn a_subscription_that_is_refused_is_told() {
     });
     refused.await_metric(r#"rig_broker_up{broker="nats"}"#, 0.0);
 }
+
+/// A server that reloads its configuration keeps the connection, and forgets the subscription that
+/// it has refused.
+#[test]
+fn a_subject_that_is_permitted_later_is_subscribed_to() {
+    let permitting = |more: &str| {
+        let permissions = format!("permissions: {{ subscribe: [\"rig\"{more}] }}");
+        format!("authorization {{ users: [{{ user: u, password: p, {permissions} }}] }}\nno_auth_user: u")
+    };
+    let (before, after) = (permitting(""), permitting(", \"other\""));
+    let nats = nats(&before);
+    let gateway = Gateway::start(&[("NATS_SERVERS", &nats.url()), ("NATS_SOURCE_TOPICS", "rig,other")]);
+    let mut stream = listener(&gateway);
+    eventually("the refusal is in the log", || {
+        gateway.log().to_lowercase().contains("permissions violation").then_some(())
+    });
+    gateway.await_metric(r#"rig_broker_up{broker="nats"}"#, 0.0);
+    let file = nats.folder().join("nats.conf");
+    let config = std::fs::read_to_string(&file).expect("it is there");
+    std::fs::write(&file, config.replace(&before, &after)).expect("it can be written");
+    nats.signal("HUP");
+    nats.await_subscribers("other", 1);
+    for (id, subject) in [("1", "other"), ("2", "rig")] {
+        let event = greeting(id, "bob");
+        nats.publish(subject, &[], &[&event]);
+        assert_eq!(stream.next_data(), event);
+    }
+    gateway.await_metric(r#"rig_broker_up{broker="nats"}"#, 1.0);
+    assert!(!gateway.end().contains("the connection is lost"));
+}

@@ -6,6 +6,7 @@
 
 mod aws;
 pub mod check;
+mod credentials;
 mod cursor;
 mod lease;
 mod link;
@@ -17,6 +18,7 @@ mod shards;
 mod sink;
 mod source;
 mod table;
+mod worker;
 
 use std::fmt;
 use std::time::Duration;
@@ -97,16 +99,20 @@ pub struct LeaseTiming {
     pub checkpoint: Duration,
     /// How often shards are listed.
     pub listing: Duration,
+    /// A worker that does not reach Kinesis for this time gives its leases up.
+    pub patience: Duration,
 }
 
 impl Default for LeaseTiming {
-    /// The times of the Kinesis Client Library, whose workers this gateway replaces.
+    /// The times of the Kinesis Client Library, whose workers this gateway replaces. They never
+    /// give a lease up that they renew.
     fn default() -> Self {
         Self {
             duration: Duration::from_secs(10),
             renewal: Duration::from_secs(3),
             checkpoint: Duration::from_secs(5),
             listing: Duration::from_secs(60),
+            patience: Duration::from_secs(60),
         }
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::config::{Credentials, SharedHttpClient};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::{Builder, tls};
 use hyper_util::client::legacy as client;
 
+use super::credentials::Patient;
 use super::{AccessKey, KinesisAccess};
 
 /// Limit of the time to connect.
@@ -29,7 +30,8 @@ static HTTP: LazyLock<SharedHttpClient> = LazyLock::new(|| {
 
 /// Returns the configuration of a client. Without a key, the credentials are looked for as all SDKs
 /// of AWS do: environment, profile files, web identity, ECS and EKS, EC2. They are looked for when
-/// they are first needed. Each attempt may take the time `timeout`; `attempts` includes the first.
+/// they are first needed. Each attempt may take the time `timeout`, but the load of credentials may
+/// take longer; `attempts` includes the first.
 pub(crate) async fn configure(
     access: &KinesisAccess,
     endpoint: Option<&str>,
@@ -38,22 +40,30 @@ pub(crate) async fn configure(
 ) -> SdkConfig {
     let KinesisAccess { region, key, .. } = access;
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(timeout);
-    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(HTTP.clone())
-        .region(Region::new(region.clone()))
+    let loader = loader(region)
         .retry_config(RetryConfig::standard().with_max_attempts(attempts))
         .timeout_config(timeouts.build());
     let loader = match key {
         Some(AccessKey { id, secret }) => {
             loader.credentials_provider(Credentials::new(id, secret, None, None, "configuration"))
         }
-        None => loader,
+        // With its own attempts and times, not with those of requests.
+        None => match Box::pin(self::loader(region).load()).await.credentials_provider() {
+            Some(chain) => loader.credentials_provider(Patient::new(chain)),
+            None => loader,
+        },
     };
     let loader = match endpoint {
         Some(endpoint) => loader.endpoint_url(endpoint),
         None => loader,
     };
     Box::pin(loader.load()).await
+}
+
+fn loader(region: &str) -> ConfigLoader {
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(HTTP.clone())
+        .region(Region::new(region.to_owned()))
 }
 
 /// What kind of trouble a request ran into.

@@ -13,6 +13,7 @@ use event::kpl;
 use parking_lot::Mutex;
 use tokio::select;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::task::coop;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::aws::{Failed, Trouble};
@@ -70,6 +71,8 @@ pub(crate) enum Ending {
     Finished,
     /// The gateway stops.
     Released,
+    /// Kinesis was not reached for some time. Another worker may reach it.
+    Unread,
     /// Another worker has the lease, or may take it.
     Lost,
 }
@@ -83,45 +86,50 @@ struct Page<'c> {
 }
 
 impl Reader {
-    /// Reads from a position, while `valid` is in the future and its sender exists.
-    pub(crate) async fn run(self, start: Position, valid: watch::Receiver<Instant>) -> Ending {
+    /// Reads from what is `stored`, and sends what is stored later, while `valid` is in the future
+    /// and its sender exists.
+    pub(crate) async fn run(
+        self,
+        stored: watch::Sender<Position>,
+        valid: watch::Receiver<Instant>,
+    ) -> Ending {
+        let start = stored.borrow().clone();
         let read = watch::Sender::new(start.clone());
-        let stored = watch::Sender::new(start.clone());
         let mut expired = pin!(expired(valid));
-        let is_finished = select! {
-            is_finished = self.read(start, &read) => is_finished,
+        let ending = select! {
+            ending = self.read(start, &read) => ending,
             () = self.store_regularly(&read, &stored) => return Ending::Lost,
             () = &mut expired => return Ending::Lost,
         };
         select! {
-            ending = self.close(is_finished, &read, &stored) => ending,
+            ending = self.close(ending, &read, &stored) => ending,
             () = &mut expired => Ending::Lost,
         }
     }
 
-    /// Reads and publishes in order. Returns `true` at the end of the shard, `false` when the
-    /// gateway stops.
-    async fn read(&self, start: Position, read: &watch::Sender<Position>) -> bool {
+    /// Reads and publishes in order, up to the end of the shard, or until the gateway stops or
+    /// Kinesis has not been reached for too long.
+    async fn read(&self, start: Position, read: &watch::Sender<Position>) -> Ending {
         let commons = &*self.commons;
         let mut cursor = Cursor::new(start, self.since);
-        let (mut failures, mut missing) = (0_u32, None);
+        let (mut failures, mut missing, mut unreached) = (0_u32, None, None);
         loop {
             let began = Instant::now();
             let fetched = select! {
                 fetched = self.fetch(&mut cursor) => fetched,
-                () = commons.stage.leaves() => return false,
+                () = commons.stage.leaves() => return Ending::Released,
             };
             let pause = match fetched {
                 Ok(page) => {
-                    (failures, missing) = (0, None);
+                    (failures, missing, unreached) = (0, None, None);
                     commons.link.has_stream.store(true, Ordering::Relaxed);
                     let is_busy = page.has_more && commons.config.mode == KinesisMode::Group;
                     if !commons.publish(page.records, &mut cursor.at, read).await {
-                        return false;
+                        return Ending::Released;
                     }
                     cursor.iterator = page.next;
                     if cursor.iterator.is_none() {
-                        return true;
+                        return Ending::Finished;
                     }
                     if is_busy { BUSY } else { IDLE }
                 }
@@ -132,10 +140,19 @@ impl Reader {
                         let since = *missing.get_or_insert(began);
                         if commons.listed.lock().lacks(&self.shard, since) {
                             commons.link.warn("a shard is gone, its children are read", &failed);
-                            return true;
+                            return Ending::Finished;
                         }
                     }
                     self.recover(&failed, &mut cursor);
+                    unreached = match failed.trouble {
+                        Trouble::Unreached | Trouble::Away | Trouble::Late => unreached.or(Some(began)),
+                        _ => None,
+                    };
+                    if commons.config.mode == KinesisMode::Group
+                        && unreached.is_some_and(|since| commons.config.timing.patience <= since.elapsed())
+                    {
+                        return Ending::Unread;
+                    }
                     match (failed.trouble, commons.config.mode) {
                         // All gateways read all shards, and one request is too many already.
                         (Trouble::Throttled, KinesisMode::Broadcast) => {
@@ -147,7 +164,7 @@ impl Reader {
             };
             select! {
                 () = sleep_until(began + pause) => {}
-                () = commons.stage.leaves() => return false,
+                () = commons.stage.leaves() => return Ending::Released,
             }
         }
     }
@@ -224,14 +241,15 @@ impl Reader {
         }
     }
 
-    /// Stores what was read in the end, and gives the lease up.
+    /// Stores what was read in the end, and gives the lease up unless the shard is finished.
     async fn close(
         &self,
-        is_finished: bool,
+        ending: Ending,
         read: &watch::Sender<Position>,
         stored: &watch::Sender<Position>,
     ) -> Ending {
         self.commons.sink.flushed().await;
+        let is_finished = ending == Ending::Finished;
         let last = if is_finished { Position::End } else { read.borrow().clone() };
         let mut failures = 0;
         while *stored.borrow() != last {
@@ -244,13 +262,10 @@ impl Reader {
                 }
             }
         }
-        if is_finished {
-            return Ending::Finished;
-        }
-        if let Err(failed) = self.commons.table.apply(&self.shard, &Change::Release).await {
+        if !is_finished && let Err(failed) = self.commons.table.apply(&self.shard, &Change::Release).await {
             self.commons.link.warn("a lease was not given up", &failed);
         }
-        Ending::Released
+        ending
     }
 
     /// Stores how far the shard was read. Returns `false` if the lease is lost.
@@ -299,6 +314,8 @@ impl Commons {
                 }
                 self.sink.take(data).await;
                 read.send_replace(place(part));
+                // What is no event is taken at once.
+                coop::consume_budget().await;
             }
             *at = place((count as u64).saturating_sub(1));
             read.send_replace(at.clone());

@@ -78,6 +78,11 @@ impl Roster {
         self.seen.values().map(|seen| &seen.lease)
     }
 
+    /// Returns whether a shard had a lease when the table was last read.
+    pub(crate) fn knows(&self, shard: &ShardId) -> bool {
+        self.seen.contains_key(shard)
+    }
+
     /// Returns the leases that this worker has to renew.
     pub(crate) fn renewals(&self) -> Vec<(ShardId, Change)> {
         let renew = |held: &Held| Change::Renew { counter: held.counter };

@@ -22,21 +22,42 @@ pub(crate) struct Shard {
 ///
 /// A shard that was split or merged from one with a lease is read from its beginning. Any other is
 /// there since before the first worker of all, so it is read from the initial position, or not at
-/// all if it was closed then and the initial position is behind it.
-pub(crate) fn missing(shards: &[Shard], leases: &[&Lease], initial: InitialPosition) -> Vec<Lease> {
+/// all if it was closed then and the initial position is behind it. The leases in `lost` were
+/// deleted while this worker had them.
+pub(crate) fn missing(
+    shards: &[Shard],
+    leases: &[&Lease],
+    lost: &BTreeMap<ShardId, Lease>,
+    initial: InitialPosition,
+) -> Vec<Lease> {
     let is_first = leases.is_empty();
     let mut known: BTreeSet<ShardId> = leases.iter().map(|lease| lease.shard.clone()).collect();
     let mut shards: Vec<_> = shards.iter().collect();
     // Kinesis numbers shards, so those that are split or merged come first.
     shards.sort_by(|one, other| one.id.cmp(&other.id));
+    let descendants = descendants(&shards, leases.iter().copied().chain(lost.values()));
     let mut missing = Vec::new();
     for shard in shards {
         if known.contains(&shard.id) {
             continue;
         }
+        if let Some(Lease { position, since, .. }) = lost.get(&shard.id) {
+            let lease = Lease::new(&shard.id, position.clone(), shard.parents.clone());
+            known.insert(shard.id.clone());
+            missing.push(Lease { since: *since, ..lease });
+            continue;
+        }
+        let descendants = descendants.get(&shard.id);
         let position = match initial {
+            // A shard is begun after its parents are finished, so the lease was deleted since. KCL
+            // does so.
+            _ if shard.is_closed && descendants == Some(&Descendants::Begun) => continue,
             _ if shard.parents.iter().any(|parent| known.contains(parent)) => Position::TrimHorizon,
             InitialPosition::TrimHorizon if is_first || !shard.is_closed => Position::TrimHorizon,
+            // The first worker was interrupted. Parents come first, so none of them has a lease.
+            InitialPosition::TrimHorizon if descendants == Some(&Descendants::Listed) => {
+                Position::TrimHorizon
+            }
             InitialPosition::Latest if !shard.is_closed => Position::Latest,
             _ => continue,
         };
@@ -44,6 +65,38 @@ pub(crate) fn missing(shards: &[Shard], leases: &[&Lease], initial: InitialPosit
         missing.push(Lease::new(&shard.id, position, shard.parents.clone()));
     }
     missing
+}
+
+/// What is known of the descendants of a shard; the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Descendants {
+    Listed,
+    /// At least one has a lease.
+    Leased,
+    /// At least one was read.
+    Begun,
+}
+
+/// Returns what is known of the descendants of each shard that has children. Parents come first in
+/// `shards`.
+fn descendants<'s, 'l>(
+    shards: &[&'s Shard],
+    leases: impl Iterator<Item = &'l Lease>,
+) -> BTreeMap<&'s ShardId, Descendants> {
+    let leases: BTreeMap<_, _> = leases.map(|lease| (&lease.shard, &lease.position)).collect();
+    let mut descendants = BTreeMap::new();
+    for shard in shards.iter().rev() {
+        let own = match leases.get(&shard.id) {
+            Some(Position::At(_) | Position::End) => Descendants::Begun,
+            Some(Position::TrimHorizon | Position::Latest) => Descendants::Leased,
+            None => Descendants::Listed,
+        };
+        let known = descendants.get(&shard.id).map_or(own, |descendants| own.max(*descendants));
+        for parent in &shard.parents {
+            descendants.entry(parent).and_modify(|others| *others = known.max(*others)).or_insert(known);
+        }
+    }
+    descendants
 }
 
 /// Returns the leases of shards that Kinesis does not list: all of their records are deleted. The
@@ -121,7 +174,7 @@ mod tests {
 
     fn positions(shards: &[Shard], leases: &[Lease], initial: InitialPosition) -> Vec<(String, Position)> {
         let leases: Vec<_> = leases.iter().collect();
-        let missing = missing(shards, &leases, initial);
+        let missing = missing(shards, &leases, &BTreeMap::new(), initial);
         missing.into_iter().map(|lease| (lease.shard.to_string(), lease.position)).collect()
     }
 
@@ -164,6 +217,71 @@ mod tests {
         assert_eq!(positions(&shards, &[lease("0")], Latest), expected(Position::Latest));
         assert_eq!(positions(&shards, &[lease("0")], TrimHorizon), expected(Position::TrimHorizon));
         assert_eq!(positions(&shards[..1], &[lease("0")], Latest), []);
+    }
+
+    #[test]
+    fn a_first_start_that_was_interrupted_goes_on() {
+        let shards = [
+            shard("0", &[], true),
+            shard("1", &[], true), // the first without a lease
+            shard("2", &[], true),
+            shard("3", &["0"], false),
+            shard("4", &["1", "2"], true),
+            shard("5", &["4"], false),
+        ];
+        let at = |id: &str| (id.to_owned(), Position::TrimHorizon);
+        let expected = ["1", "2", "3", "4", "5"].map(at);
+        assert_eq!(positions(&shards, &[lease("0")], TrimHorizon), expected);
+        let latest = [at("3"), ("5".to_owned(), Position::Latest)];
+        assert_eq!(positions(&shards, &[lease("0")], Latest), latest);
+        // Those whose descendants have leases were not missed, but deleted.
+        let leases = [lease("0"), Lease::new("5", Position::TrimHorizon, vec!["4".into()])];
+        assert_eq!(positions(&shards, &leases, TrimHorizon), [at("3")]);
+    }
+
+    #[test]
+    fn a_shard_is_finished_if_one_that_came_of_it_was_read() {
+        let shards = [
+            shard("0", &[], true),
+            shard("1", &["0"], true), // its lease was deleted by KCL
+            shard("2", &["0"], false),
+            shard("3", &["1"], true), // so was that of this one
+            shard("4", &["1"], false),
+            shard("5", &["3"], false),
+        ];
+        let read = Position::parse("7", 0);
+        for position in [read.clone(), Position::End] {
+            let of_first = Lease::new("2", Position::TrimHorizon, vec!["0".into()]);
+            let last = Lease::new("5", position, vec!["3".into()]);
+            let leases = [lease("0"), of_first, Lease::new("4", read.clone(), vec!["1".into()]), last];
+            for initial in [Latest, TrimHorizon] {
+                assert_eq!(positions(&shards, &leases, initial), []);
+            }
+        }
+        let unread = Lease::new("5", Position::TrimHorizon, vec!["3".into()]);
+        let again = ["1", "2", "3", "4"].map(|id| (id.to_owned(), Position::TrimHorizon));
+        assert_eq!(positions(&shards, &[lease("0"), unread], Latest), again, "nothing proves it");
+    }
+
+    #[test]
+    fn a_lease_that_was_deleted_while_it_was_held_comes_back() {
+        let shards = [shard("0", &[], true), shard("1", &["0"], false), shard("2", &[], false)];
+        let held = |id: &str, position| {
+            let lease = Lease { since: Some(3), ..Lease::new(id, position, Vec::new()) };
+            (ShardId::from(id), lease)
+        };
+        let read = Position::parse("7", 1);
+        let leases = [held("0", read.clone()), held("2", Position::Latest), held("9", read.clone())];
+        let lost = BTreeMap::from(leases);
+        let missing = missing(&shards, &[], &lost, Latest);
+        let expected =
+            [lost["0"].clone(), Lease::new("1", Position::TrimHorizon, vec!["0".into()]), lost["2"].clone()];
+        assert_eq!(missing, expected);
+        // So is a table, of which the parents of what was read are finished.
+        let lost = BTreeMap::from([held("1", read)]);
+        let missing = super::missing(&shards, &[], &lost, TrimHorizon);
+        let ids: Vec<_> = missing.iter().map(|lease| &*lease.shard).collect();
+        assert_eq!(ids, ["1", "2"]);
     }
 
     #[test]

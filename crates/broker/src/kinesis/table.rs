@@ -228,6 +228,7 @@ fn row(lease: &Lease) -> HashMap<String, AttributeValue> {
         (PART.to_owned(), number(part)),
         (SWITCHES.to_owned(), number(lease.switches)),
     ]);
+    row.extend(lease.since.map(|since| (SINCE.to_owned(), number(since))));
     if !lease.parents.is_empty() {
         let parents = lease.parents.iter().map(|parent| parent.to_string()).collect();
         row.insert(PARENTS.to_owned(), AttributeValue::Ss(parents));

@@ -1,17 +1,30 @@
 //! What is lost, refused or out of place.
 
+use std::future::poll_fn;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
-use broker::kinesis::{AccessKey, KinesisAccess, KinesisConfig, KinesisProducer};
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use broker::kinesis::{
+    AccessKey, InitialPosition, KinesisAccess, KinesisConfig, KinesisProducer, KinesisSource, LeaseTiming,
+    Sink,
+};
 use broker::{ProduceError, Producer};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use metric::Registry;
 use node::Source;
+use parking_lot::Mutex;
 use rig_broker as broker;
-use rig_tests::{Received, Wire};
+use rig_tests::{Link, LinkState, Received, Wire};
 
-use crate::world::{Recorder, STREAM, Worker, World, eventually, numbered};
-use crate::{IN_TIME, produced, to};
+use crate::world::{Recorder, STREAM, TIMING, Worker, World, eventually, intake, numbered};
+use crate::{IN_TIME, is_owned, produced, to};
 
 const SHARD: &str = "shardId-000000000000";
 const GONE: &str = "shardId-000000000009";
@@ -50,6 +63,98 @@ async fn a_stream_that_was_created_anew_is_read_from_the_start() {
     .await;
     let rows = world.rows().await;
     assert!(rows.values().all(|row| row.parents.is_empty()), "{rows:?}");
+}
+
+/// A row that is deleted while its shard is read comes back, with what was stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_deleted_comes_back_and_nothing_is_missed() {
+    let world = World::new(1).await;
+    let timing = LeaseTiming { listing: Duration::from_secs(3600), ..TIMING };
+    let config = KinesisConfig { initial_position: InitialPosition::Latest, timing, ..world.config() };
+    let worker = Worker::start(config, Recorder::new(usize::MAX));
+    let is_read_since = |row: &crate::Row| is_owned(row) && row.since.is_some();
+    let before = world.await_rows("it has the lease", is_read_since).await;
+    world.delete_row(SHARD).await;
+    let again = world.await_rows("it has the lease again", is_read_since).await;
+    assert_eq!(again[SHARD].since, before[SHARD].since, "what came meanwhile is read");
+
+    world.put("a", numbered("stored", 3)).await;
+    worker.sink.await_taken(3).await;
+    world.await_rows("it is stored", |row| row.checkpoint != "LATEST").await;
+    worker.sink.flushes.send_replace(false);
+    world.put("a", numbered("not stored", 3)).await;
+    worker.sink.await_taken(6).await;
+    world.delete_row(SHARD).await;
+    eventually("what was not stored comes again", async || {
+        let taken = worker.sink.taken();
+        taken[6..].ends_with(&numbered("not stored", 3)).then_some(())
+    })
+    .await;
+}
+
+/// A worker that reaches the table but not Kinesis leaves its leases to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_does_not_reach_kinesis_gives_its_leases_up() {
+    let world = World::new(1).await;
+    let url = world.services.url();
+    let link = Link::to(url.trim_start_matches("http://").parse().expect("an address"));
+    let access = KinesisAccess { endpoint: Some(format!("http://{}", link.address())), ..world.access() };
+    let timing = LeaseTiming { patience: Duration::from_secs(1), ..TIMING };
+    let first = Worker::start(KinesisConfig { access, timing, ..world.config() }, Recorder::new(usize::MAX));
+    let rows = world.await_rows("it has the lease", is_owned).await;
+    let second = world.start();
+    eventually("both are up", async || (first.source.is_up() && second.source.is_up()).then_some(())).await;
+    link.set(LinkState::Cut);
+    world.put("a", numbered("a", 3)).await;
+    assert_eq!(second.sink.await_taken(3).await, numbered("a", 3));
+    assert_ne!(world.rows().await[SHARD].owner, rows[SHARD].owner);
+    second.leave().await;
+    link.set(LinkState::Open);
+    world.put("a", numbered("b", 3)).await;
+    assert_eq!(first.sink.await_taken(3).await, numbered("b", 3), "it takes the lease again");
+}
+
+/// Takes records at once, and notes at which turn of another task each came.
+#[derive(Default)]
+struct Turns {
+    turn: AtomicUsize,
+    taken: Mutex<Vec<usize>>,
+}
+
+impl Sink for Turns {
+    fn take(&self, _: Bytes) -> BoxFuture<'_, ()> {
+        async { self.taken.lock().push(self.turn.load(Ordering::Relaxed)) }.boxed()
+    }
+
+    fn flushed(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+}
+
+/// Records that are taken at once do not keep other tasks from running.
+#[tokio::test]
+async fn other_tasks_run_while_the_records_of_a_response_are_taken() {
+    const COUNT: usize = 400;
+    let world = World::new(1).await;
+    let record = PutRecordsRequestEntry::builder().partition_key("a").data(Blob::new("a record"));
+    let records = vec![record.build().expect("all is set"); COUNT];
+    let put = world.kinesis.put_records().stream_name(STREAM).set_records(Some(records));
+    Box::pin(put.send()).await.expect("they are put");
+    let turns = Arc::new(Turns::default());
+    let (of_other, sink) = (turns.clone(), turns.clone());
+    let other = tokio::spawn(poll_fn::<(), _>(move |context| {
+        of_other.turn.fetch_add(1, Ordering::Relaxed);
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }));
+    let source = Arc::new(KinesisSource::new(world.config(), intake(&mut Registry::default())));
+    let reading = tokio::spawn(async move { source.read_into("test", sink).await });
+    eventually("all are taken", async || (turns.taken.lock().len() == COUNT).then_some(())).await;
+    other.abort();
+    reading.abort();
+    let taken = turns.taken.lock();
+    let most = taken.chunk_by(|one, next| one == next).map(<[usize]>::len).max();
+    assert!(most < Some(COUNT / 2), "{most:?} records in one turn");
 }
 
 /// Answers as DynamoDB does: there is one lease, which may not be changed while `is_denied`.

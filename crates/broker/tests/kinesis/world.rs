@@ -37,6 +37,7 @@ pub(crate) const TIMING: LeaseTiming = LeaseTiming {
     renewal: Duration::from_millis(200),
     checkpoint: Duration::from_millis(100),
     listing: Duration::from_millis(500),
+    patience: Duration::from_secs(60),
 };
 
 pub(crate) struct World {
@@ -52,6 +53,7 @@ pub(crate) struct Row {
     pub(crate) checkpoint: String,
     pub(crate) part: String,
     pub(crate) parents: Vec<String>,
+    pub(crate) since: Option<String>,
 }
 
 /// A source that passes records to a sink of the test.
@@ -166,6 +168,7 @@ impl World {
                 checkpoint: text("checkpoint").expect("each row has it"),
                 part: row["checkpointSubSequenceNumber"].as_n().expect("it is a number").clone(),
                 parents: parents.cloned().unwrap_or_default(),
+                since: row.get("rigLatestSince").and_then(|value| value.as_n().ok()).cloned(),
             };
             (text("leaseKey").expect("it is the key"), found)
         };
@@ -206,6 +209,13 @@ impl World {
             Box::pin(put.send()).await.ok().map(drop)
         })
         .await;
+    }
+
+    /// Deletes the row of a shard.
+    pub(crate) async fn delete_row(&self, shard: &str) {
+        let delete = self.dynamodb.delete_item().table_name(TABLE);
+        let delete = delete.key("leaseKey", AttributeValue::S(shard.to_owned()));
+        Box::pin(delete.send()).await.expect("it is deleted");
     }
 
     /// Returns whether there is any table.
