@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proxy::AsyncAnswer;
 
-/// The header with the token of the request that an answer is for. Header names of Kafka and NATS
-/// have cases, and RIG knows this one only in lower case.
+/// The header with the token of the request that an answer is for. Header names of Kafka have
+/// cases, and RIG knows this one only in lower case.
 pub const CORRELATION: &str = "rig-correlation";
 
-/// The header with the status for the client, a number in decimal.
+/// The header with the status for the client, a number in decimal. Its name may have any case.
 pub const RESPONSE_CODE: &str = "rig-response-code";
 
 /// Limit of the headers of an answer: that of the servers that the gateway asks over HTTP.
@@ -54,7 +54,7 @@ pub fn answer_of<'h>(
         if count == MOST_HEADERS {
             return Err(InvalidAnswer::TooManyHeaders);
         }
-        if name == RESPONSE_CODE {
+        if name.eq_ignore_ascii_case(RESPONSE_CODE) {
             code = Some(value);
             continue;
         }
@@ -107,6 +107,15 @@ mod tests {
     }
 
     #[test]
+    fn names_of_headers_have_no_case() {
+        for name in ["Rig-Response-Code", "RIG-RESPONSE-CODE"] {
+            let answer = read(&[(name, "404"), ("X-Custom", "1")], Some(StatusCode::OK)).unwrap();
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{name}");
+            assert_eq!(answer.headers, headers(&[("x-custom", "1")]));
+        }
+    }
+
+    #[test]
     fn the_last_of_several_headers_counts() {
         let answer = read(
             &[
@@ -155,7 +164,7 @@ mod tests {
             answer_of([(RESPONSE_CODE, &b"\xff"[..])], Bytes::new(), None),
             Err(InvalidAnswer::WrongStatus)
         );
-        assert_eq!(read(&[("Rig-Response-Code", "200")], None), Err(InvalidAnswer::NoStatus));
+        assert_eq!(read(&[("content-type", "text/x")], None), Err(InvalidAnswer::NoStatus));
         assert_eq!(InvalidAnswer::NoStatus.answer().status, StatusCode::BAD_GATEWAY);
     }
 

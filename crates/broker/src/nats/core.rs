@@ -1,11 +1,15 @@
 //! Core NATS: subscriptions to subjects, at most once.
 
+use std::pin::pin;
+
 use ::nats::{AccessError, Unread, UnreadMessages};
-use async_nats::{Client, SubscribeError, Subscriber};
+use async_nats::{Client, Subscriber};
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use node::{EventOrigin, Node};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{NAME, NatsSource, Reach, decode};
 use crate::intake::Feed;
@@ -45,25 +49,26 @@ impl NatsSource {
             Reach::Every => EventOrigin::Everywhere,
         };
         let feed = self.intake.feed(NAME, subject, origin);
-        let subscriber = self.subscribe(client, subject).await;
-        let subscriber = subscriber.map_err(|error| AccessError::Refused(error.to_string()))?;
+        let (client, subject, reach) = (client.clone(), subject.to_owned(), self.config.reach.clone());
+        let mut since = Instant::now();
+        let mut subscriber = subscribe(&client, &subject, &reach).await?;
         let (unread, messages) = all.beside();
         // In a task of its own, since the library drops what it does not take.
         let mut receiving = JoinSet::new();
-        let (intake, of) = (self.intake.clone(), feed.clone());
+        let (intake, link, of) = (self.intake.clone(), self.link.clone(), feed.clone());
         receiving.spawn(async move {
             let overflow = || drop(intake.refuse(&of, Failure::Overflow, &"more came than can be read"));
-            unread.take_all(subscriber, overflow).await;
+            loop {
+                let taking = pin!(unread.take_all(subscriber, overflow));
+                let refused = pin!(link.refused(&subject, since));
+                let Either::Right(_) = select(taking, refused).await else { return };
+                since = Instant::now();
+                let Ok(again) = subscribe(&client, &subject, &reach).await else { return };
+                subscriber = again;
+            }
         });
         self.publish_all(messages, &feed, node).await;
         Ok(())
-    }
-
-    async fn subscribe(&self, client: &Client, subject: &str) -> Result<Subscriber, SubscribeError> {
-        match &self.config.reach {
-            Reach::Group(group) => client.queue_subscribe(subject.to_owned(), group.clone()).await,
-            Reach::Every => client.subscribe(subject.to_owned()).await,
-        }
     }
 
     async fn publish_all(&self, mut messages: UnreadMessages, feed: &Feed, node: &Node) {
@@ -73,4 +78,12 @@ impl NatsSource {
             drop(self.intake.take(node, feed, event).await);
         }
     }
+}
+
+async fn subscribe(client: &Client, subject: &str, reach: &Reach) -> Result<Subscriber, AccessError> {
+    let subscriber = match reach {
+        Reach::Group(group) => client.queue_subscribe(subject.to_owned(), group.clone()).await,
+        Reach::Every => client.subscribe(subject.to_owned()).await,
+    };
+    subscriber.map_err(|error| AccessError::Refused(error.to_string()))
 }

@@ -7,6 +7,7 @@
 mod api;
 pub(super) mod look;
 mod pull;
+mod unreadable;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,19 +21,23 @@ use node::{EventOrigin, Node};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use self::api::{Api, ApiError, Bound, Start};
+use self::api::{Api, ApiError, Bound, Start, StreamInfo};
 use self::pull::{Delivery, End, Limits, Pull};
+use self::unreadable::is_readable;
+use super::link::Seen;
 use super::{NAME, NatsSource, StreamConfig, decode};
 use crate::intake::Feed;
+use crate::metrics::Failure;
 
 /// How often the consumer is looked at: how far it is, and whether it is still the same.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// The pause after the consumer could not be used, and while the server has too much of it under
-/// way.
+/// The pause after the consumer could not be used, or has refused a pull, and while the server has
+/// too much of it under way.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The pause after a pull has ended early: the consumer was deleted, its server was restarted.
+/// The pause after a pull has ended early, with some messages: the consumer was deleted, its server
+/// was restarted.
 const SOON: Duration = Duration::from_millis(100);
 
 /// How long what is said last may take, when the gateway stops.
@@ -61,6 +66,8 @@ pub(super) struct Stream {
     subjects: Vec<String>,
     is_bound: AtomicBool,
     position: Mutex<Option<Position>>,
+    /// The last connection on which messages were asked for.
+    pulled_on: Mutex<Option<Seen>>,
 }
 
 /// How far the consumer was when it was last seen, for the case that somebody deletes it.
@@ -74,7 +81,8 @@ struct Position {
 impl Stream {
     pub(super) fn new(config: StreamConfig, subjects: &[String]) -> Self {
         let subjects = subjects.to_vec();
-        Self { config, subjects, is_bound: AtomicBool::default(), position: Mutex::default() }
+        let (position, pulled_on) = (Mutex::default(), Mutex::default());
+        Self { config, subjects, is_bound: AtomicBool::default(), position, pulled_on }
     }
 
     /// Returns whether its consumer could be used when it was last looked at.
@@ -84,21 +92,23 @@ impl Stream {
 
     /// Looks at the consumer, and creates it if it does not exist.
     async fn bind(&self, api: &Api) -> Result<Bound, ApiError> {
-        let created = api.stream_created().await?;
+        let info = api.stream().await?;
         let bound = match api.consumer().await {
-            Err(ApiError::NoConsumer { .. }) => self.create(api, &created).await?,
+            Err(ApiError::NoConsumer { .. }) => self.create(api, &info).await?,
             bound => bound?,
         };
-        *self.position.lock() = Some(Position { created, floor: bound.floor });
+        *self.position.lock() = Some(Position { created: info.created, floor: bound.floor });
         Ok(bound)
     }
 
     /// Creates the consumer. It begins with what is published from now on. If this node has seen it
     /// before, it begins where that one has ended, so that nothing is lost.
-    async fn create(&self, api: &Api, created: &str) -> Result<Bound, ApiError> {
+    async fn create(&self, api: &Api, info: &StreamInfo) -> Result<Bound, ApiError> {
         let start = match &*self.position.lock() {
+            // What is acknowledged is not there any more.
+            _ if info.is_queue => Start::First,
             None => Start::New,
-            Some(position) if position.created == created => Start::After(position.floor),
+            Some(position) if position.created == info.created => Start::After(position.floor),
             // All of a new stream is newer than what this node has seen.
             Some(_) => Start::First,
         };
@@ -127,12 +137,18 @@ impl NatsSource {
         let feed = self.intake.feed(NAME, name, EventOrigin::Here);
         let api = Api::new(client.clone(), name, consumer);
         let mut pull = Pull::new(client.clone(), name, consumer).await?;
-        let mut pulled_on = None;
         while !self.lifecycle.is_leaving() && !self.link.is_ended() {
             let binding = pin!(async {
                 // Without a connection, nothing is asked for: the library would send it late.
                 let connected = self.link.connected(client).await?;
-                Some((connected, stream.bind(&api).await))
+                let bound = stream.bind(&api).await;
+                let before = *stream.pulled_on.lock();
+                if let Ok(bound) = &bound
+                    && before.is_some_and(|before| before != connected)
+                {
+                    self.skip_unreadable(client, &api, bound, &feed).await;
+                }
+                Some((connected, bound))
             });
             let leaving = pin!(self.lifecycle.leaves());
             let Either::Left((Some((connected, bound)), _)) = select(binding, leaving).await else { break };
@@ -141,8 +157,11 @@ impl NatsSource {
                 Ok(bound) => {
                     self.show_lag(&feed, bound.pending);
                     // The server forgets a request when its connection is lost.
-                    if pulled_on.replace(connected) != Some(connected) {
+                    if stream.pulled_on.lock().replace(connected) != Some(connected) {
                         pull.forget();
+                    }
+                    if pull.is_refused(&self.link) {
+                        pull = Pull::new(client.clone(), name, consumer).await?;
                     }
                     let lost = self.link.lost(connected);
                     self.pull_bound(&mut pull, &bound, lost, &feed, node).await;
@@ -156,6 +175,37 @@ impl NatsSource {
         stream.is_bound.store(false, Ordering::Relaxed);
         drop(timeout(LAST, pull.leave()).await);
         Ok(())
+    }
+
+    /// Terminates what the client cannot read, once a connection was lost: the library closes it
+    /// over such a message. Without this, the server would deliver it again and again, and what is
+    /// behind it in its batch would be lost each time.
+    ///
+    /// Looks at the oldest messages that are not acknowledged, in [`LOOK`] at most. If there are
+    /// more, the message costs another connection, and is among the oldest later.
+    async fn skip_unreadable(&self, client: &Client, api: &Api, bound: &Bound, feed: &Feed) {
+        let looking = async {
+            for filter in &bound.filters {
+                let mut next = bound.floor.saturating_add(1);
+                for _ in 0..BATCH {
+                    let Some(message) = api.message(next, filter).await? else { break };
+                    if message.sequence > bound.delivered {
+                        break;
+                    }
+                    if !is_readable(&message.subject, &message.headers) {
+                        drop(self.intake.refuse(feed, Failure::Invalid, &"its headers cannot be read"));
+                        let receipt = Receipt::Term.text().into();
+                        // Without the client, it is found again.
+                        drop(client.publish(api.receipt(message.sequence), receipt).await);
+                    }
+                    next = message.sequence.saturating_add(1);
+                }
+            }
+            Ok::<_, ApiError>(())
+        };
+        if let Ok(Err(error)) = timeout(LOOK, looking).await {
+            self.link.warn(&format!("messages that cannot be read are not found: {error}"));
+        }
     }
 
     /// Pulls and publishes until the consumer is to be looked at again.
@@ -191,7 +241,8 @@ impl NatsSource {
                 End::Stopped => return,
                 End::Broken(reason) => {
                     self.link.warn(&reason);
-                    return self.rest(SOON).await;
+                    // What is refused once may be refused each time.
+                    return self.rest(if is_empty { AGAIN } else { SOON }).await;
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::nats::{AccessError, NatsAccess, cause, pause};
@@ -13,7 +13,7 @@ use futures_util::future::{join_all, ready};
 use parking_lot::Mutex;
 use telemetry::Told;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often the server is asked for a sign of life. The library closes the connection when two are
 /// unanswered and the next is due.
@@ -36,8 +36,12 @@ const CAUSES: usize = 8;
 /// The settings of certificates.
 const CERTIFICATES: &str = "NATS_CA and NATS_CERT";
 
-/// How long a subject counts as refused: permissions may change without a new connection.
+/// How long a subject to send to counts as refused, and when to subscribe again to one that was
+/// refused: permissions may change without a new connection.
 const REFUSED: Duration = Duration::from_secs(10);
+
+/// How long a subscription counts as refused: it is refused again before that, or not any more.
+const DEAF: Duration = Duration::from_secs(15);
 
 /// Limit of subjects that are remembered as refused. All are forgotten at the limit, and come back.
 const REFUSALS: usize = 1024;
@@ -48,8 +52,8 @@ pub(super) struct Link {
     /// The addresses of the servers, as `host:port`.
     servers: Vec<String>,
     seen: watch::Sender<Seen>,
-    /// A subscription was refused since it was connected.
-    is_refused: AtomicBool,
+    /// The subjects to which a subscription was refused since it was connected, and when.
+    deaf: Mutex<HashMap<String, Instant>>,
     /// The subjects to which a message was refused, and when.
     refused: Mutex<HashMap<String, Instant>>,
     /// How many clients were opened, and the last of them whose task has ended.
@@ -87,7 +91,7 @@ impl Link {
             told,
             servers,
             seen: watch::Sender::default(),
-            is_refused: AtomicBool::default(),
+            deaf: Mutex::default(),
             refused: Mutex::default(),
             opened: AtomicU64::default(),
             ended: AtomicU64::default(),
@@ -129,7 +133,21 @@ impl Link {
 
     /// Returns whether a subscription was refused.
     pub(super) fn is_refused(&self) -> bool {
-        self.is_refused.load(Ordering::Relaxed)
+        self.deaf.lock().values().any(|at| at.elapsed() < DEAF)
+    }
+
+    /// Returns whether a subscription to this subject was refused since then. The server has
+    /// forgotten it, and may permit it later.
+    pub(super) fn has_refused(&self, subject: &str, since: Instant) -> bool {
+        self.deaf.lock().get(subject).is_some_and(|at| *at >= since)
+    }
+
+    /// Resolves when a subscription to this subject was refused since then, and can be tried again.
+    pub(super) async fn refused(&self, subject: &str, since: Instant) {
+        sleep(REFUSED).await;
+        while !self.has_refused(subject, since) {
+            sleep(REFUSED).await;
+        }
     }
 
     /// Returns whether the server has lately refused a message to this subject.
@@ -174,7 +192,7 @@ impl Link {
         match event {
             Event::Connected => {
                 self.seen.send_replace(Seen { is_connected: true, since: Some(Instant::now()) });
-                self.is_refused.store(false, Ordering::Relaxed);
+                self.deaf.lock().clear();
                 if self.told.is_due("connected") {
                     tracing::info!("connected to NATS, the broker");
                 }
@@ -186,15 +204,13 @@ impl Link {
             Event::ClientError(error) => self.explain(error),
             Event::ServerError(error) => {
                 let error = error.to_string();
-                if error.to_lowercase().contains("permissions violation for subscription") {
-                    self.is_refused.store(true, Ordering::Relaxed);
-                }
-                if let Some(subject) = refused_subject(&error) {
-                    let mut refused = self.refused.lock();
-                    if refused.len() >= REFUSALS {
-                        refused.clear();
+                for (kind, refusals) in [("subscription", &self.deaf), ("publish", &self.refused)] {
+                    let Some(subject) = refused_subject(&error, kind) else { continue };
+                    let mut refusals = refusals.lock();
+                    if refusals.len() >= REFUSALS {
+                        refusals.clear();
                     }
-                    refused.insert(subject.to_owned(), Instant::now());
+                    refusals.insert(subject.to_owned(), Instant::now());
                 }
                 self.warn(&error);
             }
@@ -227,10 +243,10 @@ impl Link {
     }
 }
 
-/// Returns the subject to which the server has refused a message.
-fn refused_subject(error: &str) -> Option<&str> {
-    const BEFORE: &str = "permissions violation for publish to \"";
-    let start = error.to_ascii_lowercase().find(BEFORE)? + BEFORE.len();
+/// Returns the subject to which the server has refused what is of this kind.
+fn refused_subject<'e>(error: &'e str, kind: &str) -> Option<&'e str> {
+    let before = format!("permissions violation for {kind} to \"");
+    let start = error.to_ascii_lowercase().find(&before)? + before.len();
     error[start..].split('"').next()
 }
 
@@ -259,11 +275,16 @@ mod tests {
 
     #[test]
     fn the_subject_of_a_refusal_is_found() {
-        let found = refused_subject(r#"nats: Permissions Violation for Publish to "a.B""#);
-        assert_eq!(found, Some("a.B"));
-        for other in ["", "nats: authorization violation", r#"Permissions Violation for Subscription to "a""#]
-        {
-            assert_eq!(refused_subject(other), None, "{other}");
+        let refused = |error| ["publish", "subscription"].map(|kind| refused_subject(error, kind));
+        for (error, expected) in [
+            (r#"nats: Permissions Violation for Publish to "a.B""#, [Some("a.B"), None]),
+            (r#"Permissions Violation for Subscription to "a""#, [None, Some("a")]),
+            (r#"permissions violation for subscription to "a.>" using queue "q""#, [None, Some("a.>")]),
+            (r#"Permissions Violation for Subscription to "a" (sid "1")"#, [None, Some("a")]),
+            ("", [None, None]),
+            ("nats: authorization violation", [None, None]),
+        ] {
+            assert_eq!(refused(error), expected, "{error}");
         }
     }
 }

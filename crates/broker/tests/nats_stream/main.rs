@@ -1,263 +1,21 @@
-//! Events from a stream of JetStream: a real server, and a node whose way to the others can be
-//! blocked.
+//! Events from a stream of JetStream.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
+mod faults;
+mod world;
+
 use std::time::{Duration, Instant};
 
-use async_nats::Subscriber;
-use connection::Hub;
-use event::{Event, ExtensionNames};
-use futures_util::future::{BoxFuture, pending};
 use futures_util::{FutureExt, StreamExt};
-use nats::{Credentials, NatsAccess};
-use node::{Bus, Cluster, IdTaken, Lease, NoQuorum, Node, Offered, Source, Spread};
-use parking_lot::Mutex;
-use rig_broker::nats::{NatsConfig, NatsSource, Reach, StreamConfig};
-use rig_broker::{Intake, Metrics};
+use node::Source;
 use rig_tests::{DEADLINE, NatsOptions, NatsServer, eventually};
-use seal::{Incarnation, Purpose, Seal};
 use serde_json::{Value, json};
-use session::{Config, Fence, Revocation, RevocationId, Sessions};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
-/// The way to the other nodes, of which there are none.
-struct Gate {
-    /// The ids of the events that were offered.
-    offered: Mutex<Vec<String>>,
-    /// Whether it takes events.
-    ready: watch::Sender<bool>,
-    /// Whether what was offered leaves.
-    flushes: watch::Sender<bool>,
-}
-
-impl Gate {
-    fn ids(&self) -> Vec<String> {
-        self.offered.lock().clone()
-    }
-
-    fn await_count(&self, count: usize) {
-        eventually("events are offered", || (self.offered.lock().len() >= count).then_some(()));
-    }
-}
-
-impl Bus for Gate {
-    fn offer(&self, event: &Event) -> Offered {
-        let json: Value = serde_json::from_slice(event.json()).unwrap();
-        self.offered.lock().push(json["id"].as_str().unwrap().to_owned());
-        Offered::Taken
-    }
-
-    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
-        async move {
-            open(&self.ready).await;
-            self.offer(event);
-        }
-        .boxed()
-    }
-
-    fn flushed(&self) -> BoxFuture<'_, ()> {
-        open(&self.flushes).boxed()
-    }
-
-    fn want<'b>(&'b self, _: Vec<&'b str>) -> BoxFuture<'b, ()> {
-        async {}.boxed()
-    }
-
-    fn max_event(&self) -> usize {
-        usize::MAX
-    }
-
-    fn announce(&self, _: Revocation) -> BoxFuture<'static, Result<Spread, IdTaken>> {
-        pending().boxed()
-    }
-
-    fn spread(&self, _: &RevocationId) -> Option<Spread> {
-        None
-    }
-
-    fn lift(
-        &self,
-        _: RevocationId,
-        _: Option<String>,
-        _: Duration,
-    ) -> BoxFuture<'static, Result<Option<Spread>, NoQuorum>> {
-        pending().boxed()
-    }
-
-    fn leave(&self) -> BoxFuture<'_, ()> {
-        async {}.boxed()
-    }
-
-    fn run(self: Arc<Self>, _: Node) -> BoxFuture<'static, ()> {
-        pending().boxed()
-    }
-}
-
-async fn open(gate: &watch::Sender<bool>) {
-    let _ = gate.subscribe().wait_for(|is_open| *is_open).await;
-}
-
-struct Always;
-
-impl Lease for Always {
-    fn fence(&self) -> Fence {
-        Fence::default()
-    }
-
-    fn run(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        pending().boxed()
-    }
-}
-
-/// A node that takes the events of the consumer `C` of the stream `S`.
-struct Gateway {
-    gate: Arc<Gate>,
-    source: Arc<NatsSource>,
-    registry: metric::Registry,
-    running: JoinHandle<()>,
-}
-
-impl Gateway {
-    /// Starts it, and waits until it can be used.
-    async fn start(server: &NatsServer, is_blocked: bool) -> Self {
-        let gateway = Self::launch(server, is_blocked).await;
-        eventually("it is bound", || gateway.source.is_up().then_some(()));
-        gateway
-    }
-
-    async fn launch(server: &NatsServer, is_blocked: bool) -> Self {
-        let access = NatsAccess {
-            servers: vec![server.url()],
-            credentials: Credentials::None,
-            ca: None,
-            certificate: None,
-            insecure: false,
-        };
-        let stream = StreamConfig { stream: "S".to_owned(), consumer: "C".to_owned(), max_deliver: None };
-        let config = NatsConfig {
-            access,
-            subjects: vec!["a.>".to_owned()],
-            reach: Reach::Group("unused".to_owned()),
-            stream: Some(stream),
-            reply_timeout: Duration::from_secs(1),
-        };
-        let mut registry = metric::Registry::default();
-        let intake = Intake::new(Metrics::register(&mut registry), ExtensionNames::default(), None);
-        let source = Arc::new(NatsSource::new(config, intake).await.unwrap());
-        let gate = Arc::new(Gate {
-            offered: Mutex::default(),
-            ready: watch::Sender::new(true),
-            flushes: watch::Sender::new(!is_blocked),
-        });
-        let sessions = Sessions::in_memory(Config::default());
-        let seal = Seal::new(Some("test-cookie"), Purpose::Connection, Incarnation::unnamed());
-        let config = connection::Config::default();
-        let hub = Hub::new(config, sessions.clone(), Arc::default(), seal, Arc::default(), Arc::default());
-        let cluster = Cluster { bus: gate.clone(), lease: Arc::new(Always), peers: None };
-        let node = Node::new(sessions, hub, Some(cluster));
-        let running = tokio::spawn(source.clone().run(node));
-        Self { gate, source, registry, running }
-    }
-
-    /// Returns the value of a metric, by its name and labels.
-    fn metric(&self, name_and_labels: &str) -> Option<f64> {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok())
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.running.abort();
-    }
-}
-
-/// A server with the stream `S` of the subjects `a.>`.
-fn server(config: &str) -> NatsServer {
-    let server = NatsServer::start(NatsOptions { config, ..NatsOptions::default() });
-    create_stream(&server);
-    server
-}
-
-fn create_stream(server: &NatsServer) {
-    ask(server, "STREAM.CREATE.S", &json!({ "name": "S", "subjects": ["a.>"] }));
-}
-
-/// Creates the consumer as an operator would.
-fn create_consumer(server: &NatsServer, more: Value) {
-    let mut config = json!({ "durable_name": "C", "ack_policy": "explicit", "ack_wait": 1_000_000_000 });
-    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    ask(server, "CONSUMER.CREATE.S.C", &json!({ "stream_name": "S", "config": config }));
-}
-
-/// Asks JetStream, as a client that is not the gateway's library.
-///
-/// # Panics
-/// Panics if it refuses.
-fn ask(server: &NatsServer, subject: &str, request: &Value) -> Value {
-    let answer = try_ask(server, subject, request);
-    assert!(answer.get("error").is_none(), "{subject}: {answer}");
-    answer
-}
-
-fn try_ask(server: &NatsServer, subject: &str, request: &Value) -> Value {
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let payload = if request.is_null() { String::new() } else { request.to_string() };
-    let length = payload.len();
-    write!(stream, "CONNECT {{}}\r\nSUB a 1\r\nPUB $JS.API.{subject} a {length}\r\n{payload}\r\n").unwrap();
-    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    let answer = lines.find(|line| line.starts_with('{'));
-    serde_json::from_str(&answer.unwrap()).unwrap()
-}
-
-fn consumer(server: &NatsServer) -> Value {
-    ask(server, "CONSUMER.INFO.S.C", &Value::Null)
-}
-
-fn await_consumer(server: &NatsServer, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    eventually(what, || Some(consumer(server)).filter(&is_so))
-}
-
-fn await_event(gateway: &Gateway, id: usize) {
-    let id = id.to_string();
-    eventually("an event", || gateway.gate.ids().contains(&id).then_some(()));
-}
-
-fn event(id: impl ToString) -> String {
-    json!({ "specversion": "0.2", "type": "t", "source": "/s", "id": id.to_string() }).to_string()
-}
-
-fn publish(server: &NatsServer, ids: impl IntoIterator<Item = usize>) {
-    let events: Vec<_> = ids.into_iter().map(event).collect();
-    server.publish("a.b", &[], &events.iter().map(String::as_str).collect::<Vec<_>>());
-}
-
-fn ids(range: std::ops::Range<usize>) -> Vec<String> {
-    range.map(|id| id.to_string()).collect()
-}
-
-/// Receives the receipts that the gateway sends.
-async fn receipts(server: &NatsServer) -> Subscriber {
-    let client = Box::pin(async_nats::connect(server.url())).await.unwrap();
-    let receipts = client.subscribe("$JS.ACK.>").await.unwrap();
-    // The server has processed what came before on the same connection.
-    client.request("nobody.listens", "".into()).await.unwrap_err();
-    receipts
-}
-
-async fn next_receipt(receipts: &mut Subscriber) -> String {
-    let message = timeout(DEADLINE, receipts.next()).await.unwrap().unwrap();
-    std::str::from_utf8(&message.payload).unwrap().to_owned()
-}
+use self::world::{
+    Gateway, ask, await_consumer, await_event, consumer, create_consumer, create_stream, event, ids, next,
+    next_receipt, publish, receipts, requests, server, try_ask,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_stream_keep_their_order_and_are_acknowledged_once_they_have_left() {
@@ -499,14 +257,23 @@ async fn a_stream_or_a_consumer_that_cannot_be_used_is_tried_again() {
         try_ask(&server, "CONSUMER.INFO.S.C", &Value::Null).get("error").is_none().then_some(())
     });
     drop(gateway);
-    eventually("it is gone", || (!server.get("/connz").contains("rig broker")).then_some(()));
-    ask(&server, "CONSUMER.DELETE.S.C", &Value::Null);
-    create_consumer(&server, json!({ "ack_policy": "none" }));
-    let gateway = Gateway::launch(&server, false).await;
-    eventually("it is connected", || server.get("/connz").contains("rig broker").then_some(()));
-    assert!(!gateway.source.is_up());
-    ask(&server, "CONSUMER.DELETE.S.C", &Value::Null);
-    eventually("it is bound", || gateway.source.is_up().then_some(()));
-    publish(&server, [1]);
-    await_event(&gateway, 1);
+    for (id, unusable) in
+        [json!({ "ack_policy": "none" }), json!({ "priority_policy": "overflow", "priority_groups": ["g"] })]
+            .into_iter()
+            .enumerate()
+    {
+        eventually("it is gone", || (!server.get("/connz").contains("rig broker")).then_some(()));
+        ask(&server, "CONSUMER.DELETE.S.C", &Value::Null);
+        create_consumer(&server, unusable);
+        let gateway = Gateway::launch(&server, false).await;
+        let mut infos = requests(&server, "$JS.API.CONSUMER.INFO.S.C").await;
+        for _ in 0..2 {
+            next(&mut infos).await;
+        }
+        assert!(!gateway.source.is_up(), "after it was looked at");
+        ask(&server, "CONSUMER.DELETE.S.C", &Value::Null);
+        eventually("it is bound", || gateway.source.is_up().then_some(()));
+        publish(&server, [id]);
+        await_event(&gateway, id);
+    }
 }

@@ -7,6 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_nats::{Client, Request, RequestErrorKind};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::pull::Limits;
@@ -28,6 +30,7 @@ const MAX_ACK_PENDING: u64 = 1000;
 
 /// Codes of errors (nats-server, server/errors.json).
 const CONSUMER_NOT_FOUND: u64 = 10014;
+const MESSAGE_NOT_FOUND: u64 = 10037;
 const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_EXISTS: u64 = 10148;
 
@@ -38,13 +41,34 @@ pub(super) struct Api {
     consumer: String,
 }
 
+/// What is known of the stream.
+pub(super) struct StreamInfo {
+    /// When it was created.
+    pub(super) created: String,
+    /// It holds what is not acknowledged (retention `workqueue`), and has only consumers that
+    /// deliver all.
+    pub(super) is_queue: bool,
+}
+
+/// A message of the stream.
+pub(super) struct Stored {
+    pub(super) sequence: u64,
+    pub(super) subject: String,
+    /// As they are sent, with the version.
+    pub(super) headers: Vec<u8>,
+}
+
 /// A consumer that can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bound {
     pub(super) limits: Limits,
     pub(super) ack_wait: Duration,
     /// Everything up to this message of the stream is acknowledged.
     pub(super) floor: u64,
+    /// The last message of the stream that was delivered.
+    pub(super) delivered: u64,
+    /// The subjects that it delivers.
+    pub(super) filters: Vec<String>,
     /// How many messages were not delivered yet.
     pub(super) pending: u64,
 }
@@ -69,6 +93,8 @@ pub(super) enum ApiError {
     NoConsumer { stream: String, consumer: String },
     #[error("the consumer exists already, with another configuration")]
     Exists,
+    #[error("the stream has no such message")]
+    NoMessage,
     #[error("the consumer {consumer} of the stream {stream} cannot be used: {reason}")]
     Unusable { stream: String, consumer: String, reason: String },
     #[error("JetStream refuses a request: {0}")]
@@ -82,10 +108,32 @@ impl Api {
         Self { client, stream: stream.to_owned(), consumer: consumer.to_owned() }
     }
 
-    /// Returns when the stream was created.
-    pub(super) async fn stream_created(&self) -> Result<String, ApiError> {
+    /// Returns what is known of the stream.
+    pub(super) async fn stream(&self) -> Result<StreamInfo, ApiError> {
         let answer = self.ask(&format!("STREAM.INFO.{}", self.stream), Value::Null).await?;
-        Ok(answer["created"].as_str().unwrap_or_default().to_owned())
+        let created = answer["created"].as_str().unwrap_or_default().to_owned();
+        Ok(StreamInfo { created, is_queue: answer["config"]["retention"] == "workqueue" })
+    }
+
+    /// Returns the first message from this number on whose subject matches.
+    pub(super) async fn message(&self, from: u64, filter: &str) -> Result<Option<Stored>, ApiError> {
+        let request = json!({ "seq": from, "next_by_subj": filter });
+        let answer = match self.ask(&format!("STREAM.MSG.GET.{}", self.stream), request).await {
+            Err(ApiError::NoMessage) => return Ok(None),
+            answer => answer?,
+        };
+        let message = &answer["message"];
+        let headers = BASE64_STANDARD.decode(message["hdrs"].as_str().unwrap_or_default());
+        Ok(Some(Stored {
+            sequence: message["seq"].as_u64().unwrap_or(u64::MAX),
+            subject: message["subject"].as_str().unwrap_or_default().to_owned(),
+            headers: headers.unwrap_or_default(),
+        }))
+    }
+
+    /// Returns where the receipt of a message is sent to. The server looks at its number only.
+    pub(super) fn receipt(&self, sequence: u64) -> String {
+        format!("$JS.ACK.{}.{}.1.{sequence}.1.0.0", self.stream, self.consumer)
     }
 
     /// Returns the consumer, if it can be used as it is.
@@ -161,6 +209,7 @@ impl Api {
             Some(STREAM_NOT_FOUND) => ApiError::NoStream { stream },
             Some(CONSUMER_NOT_FOUND) => ApiError::NoConsumer { stream, consumer },
             Some(CONSUMER_EXISTS) => ApiError::Exists,
+            Some(MESSAGE_NOT_FOUND) => ApiError::NoMessage,
             _ => ApiError::Refused(error["description"].as_str().unwrap_or("for no reason").to_owned()),
         }
     }
@@ -186,11 +235,18 @@ fn bound(answer: &Value) -> Result<Bound, String> {
     if config["headers_only"] == true {
         return Err("it delivers no payloads (headers_only)".to_owned());
     }
+    if let Some(policy) = config["priority_policy"].as_str().filter(|policy| *policy != "none") {
+        return Err(format!("it has priority groups (priority_policy {policy:?})"));
+    }
     // What is 0 or less is no limit.
     let limit = |name: &str| config[name].as_u64().filter(|limit| *limit > 0);
     let size = |name: &str| limit(name).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let waits = config["backoff"].as_array().into_iter().flatten().filter_map(Value::as_u64);
     let ack_wait = waits.chain(limit("ack_wait")).min().map_or(ACK_WAIT, Duration::from_nanos);
+    let several = config["filter_subjects"].as_array().into_iter().flatten();
+    let filters = several.chain([&config["filter_subject"]]).filter_map(Value::as_str);
+    let filters: Vec<_> = filters.filter(|filter| !filter.is_empty()).map(str::to_owned).collect();
+    let number = |what: &str| answer[what]["stream_seq"].as_u64().unwrap_or_default();
     Ok(Bound {
         limits: Limits {
             // A request for more than may be delivered and not acknowledged is never full.
@@ -199,7 +255,9 @@ fn bound(answer: &Value) -> Result<Bound, String> {
             expires: limit("max_expires").map_or(Duration::MAX, Duration::from_nanos),
         },
         ack_wait: ack_wait.clamp(LEAST_ACK_WAIT, MOST_ACK_WAIT),
-        floor: answer["ack_floor"]["stream_seq"].as_u64().unwrap_or_default(),
+        floor: number("ack_floor"),
+        delivered: number("delivered"),
+        filters: if filters.is_empty() { vec![">".to_owned()] } else { filters },
         pending: answer["num_pending"].as_u64().unwrap_or_default(),
     })
 }
@@ -247,6 +305,15 @@ mod tests {
         }
         let hasty = with(&json!({ "ack_policy": "explicit", "ack_wait": 1 })).unwrap();
         assert_eq!(hasty.ack_wait, LEAST_ACK_WAIT);
+        for (filter, expected) in [
+            (json!({}), &[">"][..]),
+            (json!({ "filter_subject": "a.>" }), &["a.>"]),
+            (json!({ "filter_subjects": ["a", "b"] }), &["a", "b"]),
+        ] {
+            let mut config = json!({ "ack_policy": "explicit", "priority_policy": "none" });
+            config.as_object_mut().unwrap().extend(filter.as_object().unwrap().clone());
+            assert_eq!(with(&config).unwrap().filters, expected);
+        }
     }
 
     #[test]
@@ -256,6 +323,10 @@ mod tests {
             (json!({ "ack_policy": "all" }), "its ack_policy is \"all\""),
             (json!({ "ack_policy": "explicit", "deliver_subject": "a" }), "deliver_subject"),
             (json!({ "ack_policy": "explicit", "headers_only": true }), "headers_only"),
+            (
+                json!({ "ack_policy": "explicit", "priority_policy": "overflow", "priority_groups": ["g"] }),
+                "it has priority groups (priority_policy \"overflow\")",
+            ),
             (Value::Null, "its ack_policy is null"),
         ] {
             let told = with(&config).unwrap_err();

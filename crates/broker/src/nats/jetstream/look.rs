@@ -11,8 +11,8 @@ pub(in crate::nats) async fn at(client: Client, config: &StreamConfig) -> Vec<Fi
     let StreamConfig { stream, consumer, .. } = config;
     let api = Api::new(client, stream, consumer);
     let what = format!("nats: stream {stream}");
-    let mut findings = match api.stream_created().await {
-        Ok(created) => vec![Finding::good(what, format!("created {created}"))],
+    let mut findings = match api.stream().await {
+        Ok(info) => vec![Finding::good(what, format!("created {}", info.created))],
         Err(ApiError::NoStream { .. }) => return vec![Finding::bad(what, "not there")],
         Err(error) => return vec![Finding::bad(what, error)],
     };
@@ -22,5 +22,9 @@ pub(in crate::nats) async fn at(client: Client, config: &StreamConfig) -> Vec<Fi
         Err(error) => Err(error),
     };
     findings.push(Finding::new(format!("nats: consumer {consumer}"), result));
+    // They are read to find those that the client cannot read.
+    if let Err(error) = api.message(1, ">").await {
+        findings.push(Finding::bad(format!("nats: messages of {stream}"), error));
+    }
     findings
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Receipt;
 use super::api::nanoseconds;
+use crate::nats::link::Link;
 
 /// How often the server gives a sign of life while there are no messages.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -75,6 +76,7 @@ pub(super) struct Pull {
     subject: String,
     inbox: String,
     answers: Subscriber,
+    subscribed: Instant,
     /// What was received while a batch was published.
     ahead: VecDeque<Answer>,
     requests: u64,
@@ -115,10 +117,17 @@ impl Limits {
 impl Pull {
     pub(super) async fn new(client: Client, stream: &str, consumer: &str) -> Result<Self, AccessError> {
         let inbox = client.new_inbox();
+        let subscribed = Instant::now();
         let answers = client.subscribe(format!("{inbox}.*")).await;
         let answers = answers.map_err(|error| AccessError::Refused(error.to_string()))?;
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-        Ok(Self { client, subject, inbox, answers, ahead: VecDeque::new(), requests: 0, open: None })
+        let ahead = VecDeque::new();
+        Ok(Self { client, subject, inbox, answers, subscribed, ahead, requests: 0, open: None })
+    }
+
+    /// Returns whether the server has refused that answers come here. It has forgotten it then.
+    pub(super) fn is_refused(&self, link: &Link) -> bool {
+        link.has_refused(&format!("{}.*", self.inbox), self.subscribed)
     }
 
     /// Asks for a batch, unless the last request is still open, and waits until something has come.
