@@ -26,6 +26,7 @@ struct State {
     /// What the client is for, for the log.
     role: &'static str,
     is_up: AtomicBool,
+    is_refused: AtomicBool,
     told: Told,
     oauth: Option<Arc<OAuth>>,
     runtime: Handle,
@@ -38,12 +39,18 @@ impl Link {
     /// Panics if this thread is none of a runtime.
     pub(crate) fn new(access: &KafkaAccess, role: &'static str) -> Self {
         let (oauth, runtime) = (access.oauth(), Handle::current());
-        Self(Arc::new(State { role, is_up: AtomicBool::default(), told: Told::default(), oauth, runtime }))
+        let (is_up, is_refused, told) = Default::default();
+        Self(Arc::new(State { role, is_up, is_refused, told, oauth, runtime }))
     }
 
-    /// Returns whether it is connected to a broker.
+    /// Returns whether it is connected to a broker, and the brokers do not refuse it.
     pub(crate) fn is_up(&self) -> bool {
-        self.0.is_up.load(Ordering::Relaxed)
+        self.0.is_up.load(Ordering::Relaxed) && !self.0.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the brokers refuse what the client asks for.
+    pub(crate) fn set_refused(&self, is_refused: bool) {
+        self.0.is_refused.store(is_refused, Ordering::Relaxed);
     }
 
     /// Notes that the client is gone.

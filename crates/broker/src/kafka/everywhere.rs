@@ -7,16 +7,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::Link;
+use super::ends::{Beginning, Place, Seen, partitions};
 
 /// How often new partitions are looked for.
 const EVERY: Duration = Duration::from_secs(30);
@@ -28,24 +29,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long one question to the brokers may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// How far the clock of who writes a message may be behind the one of this node.
-const CLOCKS: Duration = Duration::from_secs(300);
-
-/// A topic and the number of a partition of it.
-type Place = (Arc<str>, i32);
-
 /// Assigns the partitions of some topics to a consumer.
 pub(crate) struct Everywhere<C: ConsumerContext + 'static> {
     consumer: Arc<StreamConsumer<C>>,
     link: Link,
-    topics: Vec<Arc<str>>,
+    beginning: Arc<Beginning>,
     /// Where to go on, for partitions that an earlier consumer has read.
     resume: HashMap<Place, i64>,
-    /// The number of partitions that each topic had when it was first seen; 0 if it did not exist.
-    first: HashMap<Arc<str>, i32>,
     assigned: HashSet<Place>,
-    /// Since when messages of partitions that appear later are read, in milliseconds of Unix time.
-    since: i64,
 }
 
 /// Sets what a consumer without a group needs. The library wants the name of a group, which it
@@ -60,16 +51,13 @@ pub(crate) fn without_group(client: &mut ClientConfig) {
 impl<C: ConsumerContext + 'static> Everywhere<C> {
     /// Returns one that has assigned nothing yet. `resume` says where to go on with partitions that
     /// were read before.
-    pub(crate) fn new(
+    pub(super) fn new(
         consumer: Arc<StreamConsumer<C>>,
         link: Link,
-        topics: Vec<Arc<str>>,
-        resume: HashMap<(Arc<str>, i32), i64>,
+        beginning: Arc<Beginning>,
+        resume: HashMap<Place, i64>,
     ) -> Self {
-        let (first, assigned) = Default::default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let since = now.saturating_sub(CLOCKS).as_millis().try_into().unwrap_or(i64::MAX);
-        Self { consumer, link, topics, resume, first, assigned, since }
+        Self { consumer, link, beginning, resume, assigned: HashSet::new() }
     }
 
     /// Assigns all partitions, and those that appear later. Never returns. `is_ready` becomes true
@@ -93,8 +81,8 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
     /// Blocks on network I/O.
     fn look(&mut self) -> bool {
         let mut is_complete = true;
-        for topic in self.topics.clone() {
-            let found = match self.partitions(&topic) {
+        for topic in self.beginning.topics.clone() {
+            let found = match partitions(&*self.consumer, &topic, WITHIN) {
                 Ok(found) => found,
                 Err(error) => {
                     self.link.warn("metadata", &format!("{topic}: {error}"));
@@ -104,12 +92,17 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
             };
             if found == 0 {
                 self.link.warn("no topic", &format!("{topic}: there is no such topic yet"));
+                if let Err(error) = self.forget(&topic) {
+                    self.link.warn("topic", &format!("{topic}: {error}"));
+                    is_complete = false;
+                    continue;
+                }
             }
-            let first = *self.first.entry(topic.clone()).or_insert(found);
+            let seen = self.beginning.note(&topic, found);
             for partition in 0..found {
                 let place = (topic.clone(), partition);
                 if !self.assigned.contains(&place)
-                    && let Err(error) = self.assign(place, partition < first)
+                    && let Err(error) = self.assign(place, seen)
                 {
                     self.link.warn("partition", &format!("{topic} {partition}: {error}"));
                     is_complete = false;
@@ -119,42 +112,48 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
         is_complete
     }
 
-    /// Returns the number of partitions; 0 if there is no such topic.
-    fn partitions(&self, topic: &str) -> Result<i32, KafkaError> {
-        let metadata = self.consumer.fetch_metadata(Some(topic), WITHIN)?;
-        let topic = metadata.topics().iter().find(|found| found.name() == topic);
-        match topic.map(|topic| (topic.error().map(RDKafkaErrorCode::from), topic.partitions().len())) {
-            Some((None, count)) => Ok(count.try_into().unwrap_or(i32::MAX)),
-            Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) => Ok(0),
-            Some((Some(error), _)) => Err(KafkaError::MetadataFetch(error)),
-            None => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)),
+    /// Forgets the partitions of a topic that is gone: one of the same name will be another one.
+    fn forget(&mut self, topic: &Arc<str>) -> Result<(), KafkaError> {
+        let mut gone = TopicPartitionList::new();
+        for (_, partition) in self.assigned.iter().filter(|place| place.0 == *topic) {
+            gone.add_partition(topic, *partition);
         }
+        if gone.count() > 0 {
+            self.consumer.incremental_unassign(&gone)?;
+        }
+        self.assigned.retain(|place| place.0 != *topic);
+        self.resume.retain(|place, _| place.0 != *topic);
+        self.beginning.starts.lock().retain(|place, _| place.0 != *topic);
+        Ok(())
     }
 
-    fn assign(&mut self, place: Place, was_there: bool) -> Result<(), KafkaError> {
+    fn assign(&mut self, place: Place, seen: Seen) -> Result<(), KafkaError> {
         let (topic, partition) = &place;
-        let from = match self.resume.get(&place) {
-            Some(next) => Offset::Offset(*next),
+        let began = self.beginning.starts.lock().get(&place).copied();
+        let from = match self.resume.get(&place).copied().or(began) {
+            Some(next) => next,
             // The number, and not "the end": the library would look for that later, and what is
             // written until then would be missed. For the same reason, it is asked for first.
             None => {
                 let (_, end) = self.consumer.fetch_watermarks(topic, *partition, WITHIN)?;
-                let first = if was_there { None } else { self.first_since(&place)? };
-                Offset::Offset(first.unwrap_or(end))
+                let was_there = *partition < seen.first;
+                let first = if was_there { None } else { self.first_since(&place, seen.since)? };
+                first.map_or(end, |first| first.min(end))
             }
         };
         let mut added = TopicPartitionList::new();
-        added.add_partition_offset(topic, *partition, from)?;
+        added.add_partition_offset(topic, *partition, Offset::Offset(from))?;
         self.consumer.incremental_assign(&added)?;
+        self.beginning.starts.lock().insert(place.clone(), from);
         self.assigned.insert(place);
         Ok(())
     }
 
-    /// Returns the offset of the first message of a partition that was written
-    /// [since](Self::since); `None` if there is none.
-    fn first_since(&self, (topic, partition): &Place) -> Result<Option<i64>, KafkaError> {
+    /// Returns the offset of the first message of a partition that was written since then; `None`
+    /// if there is none.
+    fn first_since(&self, (topic, partition): &Place, since: i64) -> Result<Option<i64>, KafkaError> {
         let mut times = TopicPartitionList::new();
-        times.add_partition_offset(topic, *partition, Offset::Offset(self.since))?;
+        times.add_partition_offset(topic, *partition, Offset::Offset(since))?;
         let found = self.consumer.offsets_for_times(times, WITHIN)?;
         let Some(found) = found.find_partition(topic, *partition) else { return Ok(None) };
         found.error()?;
@@ -173,6 +172,15 @@ mod tests {
     use crate::kafka::KafkaAccess;
 
     fn everywhere(server: &KafkaServer, topics: &[&str], resume: HashMap<Place, i64>) -> Everywhere<Link> {
+        let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
+        again(server, Arc::new(Beginning::new(topics)), resume)
+    }
+
+    fn again(
+        server: &KafkaServer,
+        beginning: Arc<Beginning>,
+        resume: HashMap<Place, i64>,
+    ) -> Everywhere<Link> {
         let access = KafkaAccess {
             brokers: vec![server.address().to_string()],
             tls: None,
@@ -184,8 +192,7 @@ mod tests {
         let mut client = access.client();
         without_group(&mut client);
         let consumer = client.create_with_context(link.clone()).unwrap();
-        let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
-        Everywhere::new(Arc::new(consumer), link, topics, resume)
+        Everywhere::new(Arc::new(consumer), link, beginning, resume)
     }
 
     /// Returns the topics, partitions and offsets that are assigned.
@@ -236,7 +243,7 @@ mod tests {
         client.create_topic("late", 1);
         client.produce("late", &[KafkaMessage::of("x"), KafkaMessage::of("x")]);
         // As if this had begun long after that.
-        everywhere.since += 3_600_000;
+        everywhere.beginning.seen.lock().get_mut("late").unwrap().since += 3_600_000;
         assert!(everywhere.look());
         assert_eq!(assigned(&everywhere), expected(&[("late", 0, Offset::Offset(2))]));
     }
@@ -258,5 +265,40 @@ mod tests {
             assert!(looks < 10, "the brokers are reached");
         }
         assert_eq!(assigned(&everywhere), expected(&[("a", 0, Offset::Offset(1))]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_next_consumer_begins_where_the_last_one_did_if_that_read_nothing() {
+        let server = KafkaServer::start();
+        let client = server.client();
+        client.create_topic("a", 2);
+        client.produce("a", &[KafkaMessage::of("x").partition(0), KafkaMessage::of("x").partition(1)]);
+        let mut first = everywhere(&server, &["a"], HashMap::new());
+        assert!(first.look());
+        let began = [("a", 0, Offset::Offset(1)), ("a", 1, Offset::Offset(1))];
+        assert_eq!(assigned(&first), expected(&began));
+        client.produce("a", &[KafkaMessage::of("x").partition(0), KafkaMessage::of("x").partition(1)]);
+        let resume = HashMap::from([((Arc::from("a"), 1), 2)]);
+        let mut second = again(&server, first.beginning.clone(), resume);
+        assert!(second.look());
+        assert_eq!(assigned(&second), expected(&[began[0], ("a", 1, Offset::Offset(2))]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_topic_that_was_deleted_and_created_anew_is_read_from_its_beginning() {
+        let server = KafkaServer::start();
+        let client = server.client();
+        client.create_topic("a", 1);
+        client.produce("a", &[KafkaMessage::of("x"), KafkaMessage::of("x")]);
+        let mut everywhere = everywhere(&server, &["a"], HashMap::new());
+        assert!(everywhere.look());
+        assert_eq!(assigned(&everywhere), expected(&[("a", 0, Offset::Offset(2))]));
+        client.delete_topic("a");
+        assert!(everywhere.look());
+        assert_eq!(assigned(&everywhere), []);
+        client.create_topic("a", 1);
+        client.produce("a", &[KafkaMessage::of("x")]);
+        assert!(everywhere.look());
+        assert_eq!(assigned(&everywhere), expected(&[("a", 0, Offset::Offset(0))]));
     }
 }

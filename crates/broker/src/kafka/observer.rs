@@ -19,7 +19,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::time::timeout;
 
 use super::blocking::{blocking, wait};
-use super::ends;
+use super::ends::{self, Beginning};
 use super::offsets::{Offsets, Partition};
 use super::{Link, NAME};
 use crate::intake::Feed;
@@ -37,8 +37,8 @@ pub(super) struct Observer {
     offsets: Arc<Offsets>,
     /// Where messages are published; `None` if none is to be received.
     node: Option<Node>,
-    /// Whether a group begins at the end of a partition of which it has stored nothing.
-    begins_at_end: bool,
+    /// What a group needs that does not begin at the beginning of a partition.
+    beginning: Option<Arc<Beginning>>,
     is_paused: AtomicBool,
     /// The partitions whose lag is shown.
     shown: Mutex<HashSet<Partition>>,
@@ -51,15 +51,24 @@ impl Observer {
         feeds: Arc<[Feed]>,
         offsets: Arc<Offsets>,
         node: Option<Node>,
-        begins_at_end: bool,
+        beginning: Option<Arc<Beginning>>,
     ) -> Self {
         let (is_paused, shown) = Default::default();
-        Self { link, metrics, feeds, offsets, node, begins_at_end, is_paused, shown }
+        Self { link, metrics, feeds, offsets, node, beginning, is_paused, shown }
     }
 
     /// Sets whether partitions that are assigned from now on are paused at once.
     pub(super) fn set_paused(&self, is_paused: bool) {
         self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    /// Looks which topics there are. Blocks on network I/O.
+    pub(super) fn look(&self, consumer: &impl Consumer<Self>) {
+        if let Some(beginning) = &self.beginning
+            && let Err(error) = beginning.look(consumer)
+        {
+            self.link.warn("topics", &error);
+        }
     }
 
     /// Stores how far these partitions were taken, as far as that is flushed in time: the library
@@ -177,8 +186,9 @@ impl ConsumerContext for Observer {
         match rebalance {
             Rebalance::Assign(assigned) => {
                 self.metrics.rebalanced();
-                if self.begins_at_end
-                    && let Err(error) = blocking(|| ends::find(consumer, assigned))
+                self.link.set_refused(false);
+                if let Some(beginning) = &self.beginning
+                    && let Err(error) = blocking(|| ends::find(consumer, beginning, assigned))
                 {
                     self.link.warn("end", &error);
                 }
@@ -203,7 +213,7 @@ impl ConsumerContext for Observer {
         {
             self.link.warn("pause", &error);
         }
-        if self.begins_at_end
+        if self.beginning.is_some()
             && let Err(error) = ends::store(consumer, assigned)
         {
             self.link.warn("store", &error);

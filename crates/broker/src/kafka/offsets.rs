@@ -70,6 +70,17 @@ impl Offsets {
         (taken.next, taken.is_stored) = (offset + 1, false);
     }
 
+    /// Notes that the library reads on with this offset, and that all messages before it were
+    /// taken: what is behind the last one is no message, such as the end of a transaction.
+    pub(super) fn pass(&self, partition: Partition, next: i64) {
+        let mut inner = self.0.lock();
+        let epoch = inner.epoch;
+        let taken = inner.taken.entry(partition).or_insert(Taken { next: -1, epoch, is_stored: true });
+        if taken.next < next {
+            (taken.next, taken.is_stored) = (next, false);
+        }
+    }
+
     /// Forgets a partition that was revoked: another node may be further by now, and an offset that
     /// is stored later would move it back.
     pub(super) fn forget(&self, partition: Partition) {
@@ -141,6 +152,18 @@ mod tests {
         assert_eq!(flush(&offsets), []);
         offsets.take((0, 1), 4, offsets.epoch());
         assert_eq!(flush(&offsets), [((0, 1), 5)]);
+    }
+
+    #[test]
+    fn what_is_no_message_is_passed() {
+        let offsets = Offsets::default();
+        offsets.take((0, 0), 7, offsets.epoch());
+        offsets.pass((0, 0), 9);
+        offsets.pass((0, 1), 3);
+        assert_eq!(flush(&offsets), [((0, 0), 9), ((0, 1), 3)]);
+        offsets.pass((0, 0), 9);
+        offsets.pass((0, 1), 2);
+        assert_eq!(flush(&offsets), []);
     }
 
     #[test]

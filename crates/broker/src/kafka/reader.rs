@@ -11,11 +11,11 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, pending};
 use futures_util::{FutureExt, StreamExt};
 use node::Node;
-use rdkafka::Message;
 use rdkafka::consumer::stream_consumer::{MessageStream, StreamConsumer};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset};
 use tokio::task::{coop, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -32,6 +32,9 @@ const BATCH: usize = 1000;
 
 /// How often it gets stored, at least.
 const STORE: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether the library has passed by what is no message.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long something may wait before nothing more is fetched.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -56,6 +59,10 @@ pub(super) struct Reader<'c> {
     /// How many messages were taken since the last batch, and when the first of them was.
     unstored: usize,
     since: Option<Instant>,
+    /// When it was last looked what the library has passed by.
+    looked: Instant,
+    /// Whether a topic does not exist, as the library has just told.
+    is_missing: bool,
     /// The last batch, until everything in it is flushed.
     flushing: Option<BoxFuture<'c, Batch>>,
     /// The partitions of which something was committed by this consumer, since the last ones were
@@ -73,8 +80,9 @@ impl<'c> Reader<'c> {
         (feeds, offsets): (&'c [Feed], &'c Offsets),
         stores: bool,
     ) -> Self {
-        let (early, unstored, since, flushing, committed, epoch, fatal) = Default::default();
+        let (early, unstored, since, is_missing, flushing, committed, epoch, fatal) = Default::default();
         let (messages, stage, link) = (consumer.stream(), work.stage.clone(), &work.link);
+        let looked = Instant::now();
         Self {
             consumer,
             messages,
@@ -88,6 +96,8 @@ impl<'c> Reader<'c> {
             stores,
             unstored,
             since,
+            looked,
+            is_missing,
             flushing,
             committed,
             epoch,
@@ -109,6 +119,11 @@ impl<'c> Reader<'c> {
             }
             if let Some(error) = self.fatal {
                 return Err(error);
+            }
+            if std::mem::take(&mut self.is_missing) {
+                let consumer = self.consumer.clone();
+                let looking = spawn_blocking(move || consumer.context().look(&*consumer));
+                self.patiently(looking).await.expect("looking for topics does not panic");
             }
             if self.unstored >= BATCH || self.due().is_some_and(|due| due <= Instant::now()) {
                 self.store().await;
@@ -147,9 +162,12 @@ impl<'c> Reader<'c> {
         self.received(next.expect("the stream does not end"))
     }
 
-    /// Returns when the messages that were taken since the last batch are to become one.
+    /// Returns when the messages that were taken since the last batch are to become one, or what
+    /// is no message.
     fn due(&self) -> Option<Instant> {
-        self.since.map(|since| since + STORE)
+        let looks = self.stores && self.flushing.is_none();
+        let look = looks.then(|| self.looked + LOOK);
+        self.since.map(|since| since + STORE).or(look)
     }
 
     /// Takes a message, unless its partition was revoked since it was received.
@@ -173,13 +191,37 @@ impl<'c> Reader<'c> {
     /// Makes a batch of what was taken since the last one, which is stored before.
     async fn store(&mut self) {
         self.settle().await;
-        (self.unstored, self.since) = (0, None);
+        if self.stores && self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            self.pass();
+        }
+        let is_idle = std::mem::take(&mut self.unstored) == 0;
+        self.since = None;
         let (batch, node) = (self.offsets.unstored(), self.node);
+        if is_idle && batch.is_empty() {
+            return;
+        }
         let flushing = async move {
             node.flushed().await;
             batch
         };
         self.flushing = Some(flushing.boxed());
+    }
+
+    /// Notes what the library has passed by beside messages. Nothing if some of those were not
+    /// taken.
+    fn pass(&self) {
+        if !self.early.is_empty() || self.stage.is_leaving() {
+            return;
+        }
+        let Ok(positions) = self.consumer.position() else { return };
+        for reached in positions.elements() {
+            if let Offset::Offset(next) = reached.offset()
+                && let Some(topic) = self.feeds.iter().position(|feed| *feed.topic == *reached.topic())
+            {
+                self.offsets.pass((topic, reached.partition()), next);
+            }
+        }
     }
 
     /// Stores how far it has got with the last batch, once everything in it is flushed.
@@ -279,10 +321,23 @@ impl<'c> Reader<'c> {
     /// Returns what was received, if it is a message.
     fn received(&mut self, received: Result<BorrowedMessage<'c>, KafkaError>) -> Option<Received<'c>> {
         match received {
-            Ok(message) => return Some((message, self.offsets.epoch())),
+            Ok(message) => {
+                self.link.set_refused(false);
+                return Some((message, self.offsets.epoch()));
+            }
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => self.fatal = Some(error),
             // The library tries again by itself.
-            Err(error) => self.link.warn(&format!("{:?}", error.rdkafka_error_code()), &error),
+            Err(error) => {
+                use RDKafkaErrorCode::{
+                    GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopicOrPartition,
+                };
+                match error.rdkafka_error_code() {
+                    Some(GroupAuthorizationFailed | TopicAuthorizationFailed) => self.link.set_refused(true),
+                    Some(UnknownTopicOrPartition) => self.is_missing = true,
+                    _ => {}
+                }
+                self.link.warn(&format!("{:?}", error.rdkafka_error_code()), &error);
+            }
         }
         None
     }

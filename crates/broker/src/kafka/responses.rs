@@ -24,6 +24,7 @@ use tokio::task::{JoinSet, coop};
 
 use self::answers::{Answers, Message};
 use super::access::{AccessError, explain};
+use super::ends::Beginning;
 use super::everywhere::{Everywhere, without_group};
 use super::{KafkaAccess, Link};
 use crate::lifecycle::Lifecycle;
@@ -49,6 +50,7 @@ pub struct KafkaResponses {
     link: Link,
     /// The next message of each partition. Outlives a consumer.
     positions: Mutex<HashMap<(Arc<str>, i32), i64>>,
+    beginning: Arc<Beginning>,
     is_ready: watch::Sender<bool>,
 }
 
@@ -72,6 +74,7 @@ impl KafkaResponses {
         let arcs = |names: &[String]| names.iter().map(|name| Arc::from(name.as_str())).collect::<Vec<_>>();
         let (topics, source_topics) = (arcs(&config.topics), arcs(&config.source_topics));
         let link = Link::new(&config.access, "answers");
+        let beginning = Arc::new(Beginning::new(topics.clone()));
         let answers = Answers::new(waiting, metrics, source_topics);
         let responses = Self {
             config,
@@ -79,6 +82,7 @@ impl KafkaResponses {
             answers,
             link,
             positions: Mutex::default(),
+            beginning,
             is_ready: watch::Sender::new(false),
         };
         // Finds what only the library knows, such as whether a key fits its certificate.
@@ -142,7 +146,8 @@ impl KafkaResponses {
         let closing = self.consumer()?;
         let consumer = closing.consumer();
         let resume = self.positions.lock().clone();
-        let everywhere = Everywhere::new(consumer.clone(), self.link.clone(), self.topics.clone(), resume);
+        let (link, beginning) = (self.link.clone(), self.beginning.clone());
+        let everywhere = Everywhere::new(consumer.clone(), link, beginning, resume);
         beside.spawn(everywhere.keep(self.is_ready.clone()));
         tokio::select! {
             error = self.take_all(consumer) => Err(explain(&error)),

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::access::{AccessError, explain};
 use super::dead_letters::DeadLetters;
+use super::ends::Beginning;
 use super::everywhere::{Everywhere, without_group};
 use super::observer::Observer;
 use super::offsets::Offsets;
@@ -82,6 +83,7 @@ pub struct KafkaSource {
     link: Link,
     /// How far each partition was taken. Outlives a consumer.
     offsets: Arc<Offsets>,
+    beginning: Arc<Beginning>,
     lifecycle: Lifecycle,
     /// Whether everything that was there at first is read, for nodes without a group.
     ready: Mutex<Option<watch::Receiver<bool>>>,
@@ -107,6 +109,7 @@ impl KafkaSource {
         };
         let feed = |topic: &String| intake.feed(NAME, topic, origin);
         let feeds: Arc<[Feed]> = config.topics.iter().map(feed).collect();
+        let topics = feeds.iter().map(|feed| feed.topic.clone()).collect();
         let link = Link::new(&config.access, "events");
         let topic = config.dead_letters.as_deref();
         let dead_letters = topic.map(|topic| DeadLetters::new(&config.access, topic.into())).transpose()?;
@@ -120,8 +123,16 @@ impl KafkaSource {
             restart_delay: config.access.restart_delay,
             is_refused: AtomicBool::default(),
         };
-        let source =
-            Self { config, feeds, work, link, offsets: Arc::default(), lifecycle, ready: Mutex::default() };
+        let source = Self {
+            config,
+            feeds,
+            work,
+            link,
+            offsets: Arc::default(),
+            beginning: Arc::new(Beginning::new(topics)),
+            lifecycle,
+            ready: Mutex::default(),
+        };
         // Finds what only the library knows, such as whether a key fits its certificate. Without a
         // group, there is nothing to leave.
         let mut client = source.client();
@@ -172,7 +183,8 @@ impl KafkaSource {
         let (link, feeds, offsets) = (self.link.clone(), self.feeds.clone(), self.offsets.clone());
         let is_group = matches!(self.config.reach, Reach::Group { .. });
         let begins_at_end = is_group && self.config.reset == Reset::Latest;
-        let observer = Observer::new(link, metrics, feeds, offsets, node, begins_at_end);
+        let beginning = begins_at_end.then(|| self.beginning.clone());
+        let observer = Observer::new(link, metrics, feeds, offsets, node, beginning);
         let consumer = client.create_with_context(observer).map_err(|error| explain(&error))?;
         Ok(Closing(Some(Arc::new(consumer))))
     }
@@ -189,7 +201,7 @@ impl KafkaSource {
         }
         let closing = self.consumer(&self.client(), Some(node.clone()))?;
         let consumer = closing.consumer();
-        let topics = self.feeds.iter().map(|feed| feed.topic.clone());
+        self.link.set_refused(false);
         let stores = match &self.config.reach {
             Reach::Group { .. } => {
                 self.offsets.forget_all();
@@ -203,8 +215,8 @@ impl KafkaSource {
                     ((self.feeds[topic].topic.clone(), partition), next)
                 };
                 let resume: HashMap<_, _> = positions.map(place).collect();
-                let everywhere =
-                    Everywhere::new(consumer.clone(), self.link.clone(), topics.collect(), resume);
+                let (link, beginning) = (self.link.clone(), self.beginning.clone());
+                let everywhere = Everywhere::new(consumer.clone(), link, beginning, resume);
                 let (is_ready, ready) = watch::channel(false);
                 *self.ready.lock() = Some(ready);
                 beside.spawn(everywhere.keep(is_ready));

@@ -157,3 +157,37 @@ async fn the_end_at_which_a_group_begins_is_committed_though_nothing_follows() {
     assert_eq!(running.bus.ids(), [""; 0]);
     running.leave().await;
 }
+
+/// Returns a configuration that finds new topics and partitions a little later.
+fn finding(server: &KafkaServer) -> KafkaConfig {
+    let properties = vec![("topic.metadata.refresh.interval.ms".to_owned(), "3000".to_owned())];
+    let access = KafkaAccess { properties, ..access(server.address()) };
+    KafkaConfig { reset: Reset::Latest, ..config(access) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_to_a_partition_until_the_group_finds_it_is_read() {
+    let server = KafkaServer::start();
+    let client = server.client();
+    client.create_topic(TOPIC, 1);
+    client.produce(TOPIC, &[event(0)]);
+    let running = Running::start(finding(&server)).await;
+    client.await_committed(GROUP, TOPIC, &[Some(1)]);
+    client.add_partitions(TOPIC, 2);
+    // One that knows the new partition.
+    server.client().produce(TOPIC, &[event(1).partition(1)]);
+    assert_eq!(running.await_events(1), ids(1..2));
+    running.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_to_a_topic_until_the_group_finds_it_is_read() {
+    let server = KafkaServer::start();
+    let running = Running::start(finding(&server)).await;
+    eventually("it is up", || running.source.is_up().then_some(()));
+    let client = server.client();
+    client.create_topic(TOPIC, 1);
+    client.produce(TOPIC, &[event(0)]);
+    assert_eq!(running.await_events(1), ids(0..1));
+    running.leave().await;
+}

@@ -1,9 +1,11 @@
 //! Events from topics of Kafka.
 
+mod brokers;
 mod dead_letters;
 mod faults;
 mod group;
 mod security;
+mod transactions;
 mod world;
 
 use std::sync::Arc;
@@ -163,6 +165,24 @@ async fn b06_an_event_in_avro_waits_for_the_registry() {
     assert_eq!(running.sample(&failed("invalid")).as_deref(), Some("1"), "the schema is unknown");
     running.leave().await;
     assert_eq!(client.committed(GROUP, TOPIC), [Some(3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_received_and_not_taken_when_it_leaves_is_not_committed() {
+    let server = KafkaServer::start();
+    let client = server.client();
+    client.create_topic(TOPIC, 1);
+    let schemas = SchemaRegistry::start(RegistryOptions::default());
+    schemas.set(RegistryState::Fails(503));
+    let avro = KafkaMessage::of([0, 0, 0, 0, 1, 54]).header("content-type", "application/cloudevents+avro");
+    client.produce(TOPIC, &[event(0), avro]);
+    let registry = Registry::new(RegistryConfig { url: schemas.url(), ..RegistryConfig::default() });
+    let registry = Some(Arc::new(registry.unwrap()));
+    let running = Running::start(KafkaConfig { registry, ..config(access(server.address())) }).await;
+    // Longer than it takes until it looks how far the library is.
+    schemas.await_requests(6);
+    running.leave().await;
+    assert_eq!(client.committed(GROUP, TOPIC), [Some(1)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
