@@ -469,6 +469,13 @@ fn await_reload(gateway: &Gateway, times: usize) {
     assert!(began.elapsed() <= SOON, "{:?}", began.elapsed());
 }
 
+/// Replaces a file as a whole: it is never seen half written.
+fn replace(path: &str, text: &str) {
+    let new = format!("{path}.new");
+    std::fs::write(&new, text).expect("a file");
+    std::fs::rename(new, path).expect("a file in its place");
+}
+
 #[test]
 fn f12_whom_a_definition_trusts_changes_with_its_file() {
     let (authority, other) = (Authority::new(), Authority::new());
@@ -485,12 +492,12 @@ fn f12_whom_a_definition_trusts_changes_with_its_file() {
         std::fs::write(&used, &pem[..pem.len() / 2]).expect("a file");
         eventually("the complaint", || gateway.log().contains("the old ones stay").then_some(()));
         assert_eq!(status(&gateway), 502);
-        std::fs::write(&used, &pem).expect("a file");
+        replace(&used, &pem);
         await_reload(&gateway, 1);
         assert_eq!(status(&gateway), 200);
         // The pooled connection was opened under the old file, so it is not reused.
         let connections = service.connections();
-        std::fs::write(&used, other.issuer.pem()).expect("a file");
+        replace(&used, &other.issuer.pem());
         await_reload(&gateway, 2);
         assert_eq!(status(&gateway), 502);
         assert!(service.connections() > connections, "another one was tried");
