@@ -19,6 +19,9 @@ use rdkafka::{Offset, TopicPartitionList};
 /// How long each step of the questions to the brokers may take. Nothing is received until then.
 const WITHIN: Duration = Duration::from_secs(5);
 
+/// How long the question for the leaders of a topic may take, which any broker answers.
+const METADATA: Duration = Duration::from_millis(1250);
+
 /// How far the clock of who writes a message may be behind the one of this node.
 const CLOCKS: Duration = Duration::from_secs(300);
 
@@ -175,7 +178,7 @@ fn ask<C: ConsumerContext>(
     let topics: HashSet<_> = times.iter().map(|one| one.topic()).collect();
     let mut leaders = HashMap::new();
     for topic in topics {
-        match consumer.fetch_metadata(Some(topic), left(deadline)) {
+        match consumer.fetch_metadata(Some(topic), left(deadline).min(METADATA)) {
             Ok(metadata) => {
                 let found = metadata.topics().iter().flat_map(|found| found.partitions());
                 leaders.extend(found.map(|found| ((topic, found.id()), found.leader())));
@@ -185,11 +188,11 @@ fn ask<C: ConsumerContext>(
     }
     let mut questions: BTreeMap<i32, TopicPartitionList> = BTreeMap::new();
     for one in &times {
-        if let Some(leader) = leaders.get(&(one.topic(), one.partition())) {
-            let question = questions.entry(*leader).or_default();
-            if let Err(error) = question.add_partition_offset(one.topic(), one.partition(), one.offset()) {
-                fail(error);
-            }
+        // The library may know a leader that was not told here.
+        let leader = leaders.get(&(one.topic(), one.partition())).copied().unwrap_or(-1);
+        let question = questions.entry(leader).or_default();
+        if let Err(error) = question.add_partition_offset(one.topic(), one.partition(), one.offset()) {
+            fail(error);
         }
     }
     let (mut count, mut offsets) = (questions.len(), HashMap::new());

@@ -26,6 +26,9 @@ const EVERY: Duration = Duration::from_secs(30);
 /// also takes until [`WITHIN`].
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How often in a row a topic must be missing until it counts as gone: a broker may say so wrongly.
+const GONE: u32 = 3;
+
 /// How long one question to the brokers may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,11 @@ pub(crate) struct Everywhere<C: ConsumerContext + 'static> {
     /// Where to go on, for partitions that an earlier consumer has read.
     resume: HashMap<Place, i64>,
     assigned: HashSet<Place>,
+    /// How often in a row a topic was missing whose partitions are assigned.
+    missing: HashMap<Arc<str>, u32>,
+    /// Called with the name of a topic that is gone: how far it was read says nothing of the next
+    /// one.
+    gone: Box<dyn Fn(&str) + Send>,
 }
 
 /// Sets what a consumer without a group needs. The library wants the name of a group, which it
@@ -50,14 +58,16 @@ pub(crate) fn without_group(client: &mut ClientConfig) {
 
 impl<C: ConsumerContext + 'static> Everywhere<C> {
     /// Returns one that has assigned nothing yet. `resume` says where to go on with partitions that
-    /// were read before.
+    /// were read before, and `gone` is called with topics that were deleted.
     pub(super) fn new(
         consumer: Arc<StreamConsumer<C>>,
         link: Link,
         beginning: Arc<Beginning>,
         resume: HashMap<Place, i64>,
+        gone: impl Fn(&str) + Send + 'static,
     ) -> Self {
-        Self { consumer, link, beginning, resume, assigned: HashSet::new() }
+        let (assigned, missing) = Default::default();
+        Self { consumer, link, beginning, resume, assigned, missing, gone: Box::new(gone) }
     }
 
     /// Assigns all partitions, and those that appear later. Never returns. `is_ready` becomes true
@@ -90,8 +100,14 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
                     continue;
                 }
             };
-            if found == 0 {
-                self.link.warn("no topic", &format!("{topic}: there is no such topic yet"));
+            if found > 0 {
+                self.missing.remove(&topic);
+            } else {
+                self.link.warn("no topic", &format!("{topic}: there is no such topic"));
+                if !self.is_gone(&topic) {
+                    is_complete = false;
+                    continue;
+                }
                 if let Err(error) = self.forget(&topic) {
                     self.link.warn("topic", &format!("{topic}: {error}"));
                     is_complete = false;
@@ -112,6 +128,14 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
         is_complete
     }
 
+    /// Returns whether a topic that is missing at present has none of the assigned partitions, or
+    /// has been missing often enough.
+    fn is_gone(&mut self, topic: &Arc<str>) -> bool {
+        let missing = self.missing.entry(topic.clone()).or_default();
+        *missing += 1;
+        *missing >= GONE || self.assigned.iter().all(|place| place.0 != *topic)
+    }
+
     /// Forgets the partitions of a topic that is gone: one of the same name will be another one.
     fn forget(&mut self, topic: &Arc<str>) -> Result<(), KafkaError> {
         let mut gone = TopicPartitionList::new();
@@ -124,6 +148,7 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
         self.assigned.retain(|place| place.0 != *topic);
         self.resume.retain(|place, _| place.0 != *topic);
         self.beginning.starts.lock().retain(|place, _| place.0 != *topic);
+        (self.gone)(topic);
         Ok(())
     }
 
@@ -166,6 +191,8 @@ impl<C: ConsumerContext + 'static> Everywhere<C> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use rig_tests::{KafkaMessage, KafkaServer};
 
     use super::*;
@@ -192,7 +219,7 @@ mod tests {
         let mut client = access.client();
         without_group(&mut client);
         let consumer = client.create_with_context(link.clone()).unwrap();
-        Everywhere::new(Arc::new(consumer), link, beginning, resume)
+        Everywhere::new(Arc::new(consumer), link, beginning, resume, |_| ())
     }
 
     /// Returns the topics, partitions and offsets that are assigned.
@@ -294,8 +321,19 @@ mod tests {
         assert!(everywhere.look());
         assert_eq!(assigned(&everywhere), expected(&[("a", 0, Offset::Offset(2))]));
         client.delete_topic("a");
+        let gone = Arc::new(AtomicUsize::new(0));
+        let count = gone.clone();
+        everywhere.gone = Box::new(move |topic| {
+            assert_eq!(topic, "a");
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        for _ in 1..GONE {
+            assert!(!everywhere.look(), "a broker may say so wrongly");
+            assert_eq!(assigned(&everywhere).len(), 1);
+        }
         assert!(everywhere.look());
         assert_eq!(assigned(&everywhere), []);
+        assert_eq!(gone.load(Ordering::Relaxed), 1);
         client.create_topic("a", 1);
         client.produce("a", &[KafkaMessage::of("x")]);
         assert!(everywhere.look());

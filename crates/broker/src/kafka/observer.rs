@@ -62,13 +62,10 @@ impl Observer {
         self.is_paused.store(is_paused, Ordering::Relaxed);
     }
 
-    /// Looks which topics there are. Blocks on network I/O.
-    pub(super) fn look(&self, consumer: &impl Consumer<Self>) {
-        if let Some(beginning) = &self.beginning
-            && let Err(error) = beginning.look(consumer)
-        {
-            self.link.warn("topics", &error);
-        }
+    /// Looks which topics there are. Returns whether that is known. Blocks on network I/O.
+    pub(super) fn look(&self, consumer: &impl Consumer<Self>) -> bool {
+        let looked = self.beginning.as_ref().map_or(Ok(()), |beginning| beginning.look(consumer));
+        looked.inspect_err(|error| self.link.warn("topics", error)).is_ok()
     }
 
     /// Stores how far these partitions were taken, as far as that is flushed in time: the library
@@ -85,7 +82,8 @@ impl Observer {
 
     /// Returns whether what was taken until now was flushed in time.
     fn is_flushed(&self) -> bool {
-        let flushed = self.node.as_ref().and_then(|node| wait(timeout(FLUSH, node.flushed())));
+        let flushed =
+            self.node.as_ref().and_then(|node| wait(async { timeout(FLUSH, node.flushed()).await }));
         flushed.is_some_and(|flushed| flushed.is_ok())
     }
 

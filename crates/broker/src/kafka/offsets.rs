@@ -91,12 +91,9 @@ impl Offsets {
         inner.forgotten.insert(partition, epoch);
     }
 
-    /// Forgets all partitions: the next consumer of the group begins with what is committed.
-    /// Nothing that the last one has received may be taken after that.
-    pub(super) fn forget_all(&self) {
-        let mut inner = self.0.lock();
-        inner.taken.clear();
-        inner.epoch += 1;
+    /// Forgets a topic that is gone: one of the same name will be another one.
+    pub(super) fn forget_topic(&self, topic: usize) {
+        self.0.lock().taken.retain(|partition, _| partition.0 != topic);
     }
 
     /// Returns what was taken and not stored.

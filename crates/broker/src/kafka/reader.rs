@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::pending;
 use futures_util::{FutureExt, StreamExt};
 use node::Node;
 use rdkafka::consumer::stream_consumer::{MessageStream, StreamConsumer};
@@ -16,7 +16,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset};
-use tokio::task::{coop, spawn_blocking};
+use tokio::task::{JoinError, JoinSet, coop, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Link;
@@ -61,10 +61,13 @@ pub(super) struct Reader<'c> {
     since: Option<Instant>,
     /// When it was last looked what the library has passed by.
     looked: Instant,
-    /// Whether a topic does not exist, as the library has just told.
-    is_missing: bool,
+    /// When to look for a topic that does not exist, as the library has told. It tells it for each
+    /// partition, and again after each look.
+    missing: Option<Instant>,
+    /// When that may be done again.
+    seek: Instant,
     /// The last batch, until everything in it is flushed.
-    flushing: Option<BoxFuture<'c, Batch>>,
+    flushing: JoinSet<Batch>,
     /// The partitions of which something was committed by this consumer, since the last ones were
     /// revoked in this epoch.
     committed: HashSet<(usize, i32)>,
@@ -80,9 +83,9 @@ impl<'c> Reader<'c> {
         (feeds, offsets): (&'c [Feed], &'c Offsets),
         stores: bool,
     ) -> Self {
-        let (early, unstored, since, is_missing, flushing, committed, epoch, fatal) = Default::default();
+        let (early, unstored, since, missing, flushing, committed, epoch, fatal) = Default::default();
         let (messages, stage, link) = (consumer.stream(), work.stage.clone(), &work.link);
-        let looked = Instant::now();
+        let (looked, seek) = (Instant::now(), Instant::now());
         Self {
             consumer,
             messages,
@@ -97,7 +100,8 @@ impl<'c> Reader<'c> {
             unstored,
             since,
             looked,
-            is_missing,
+            missing,
+            seek,
             flushing,
             committed,
             epoch,
@@ -120,10 +124,8 @@ impl<'c> Reader<'c> {
             if let Some(error) = self.fatal {
                 return Err(error);
             }
-            if std::mem::take(&mut self.is_missing) {
-                let consumer = self.consumer.clone();
-                let looking = spawn_blocking(move || consumer.context().look(&*consumer));
-                self.patiently(looking).await.expect("looking for topics does not panic");
+            if self.missing.is_some_and(|due| due <= Instant::now()) {
+                self.find_missing().await;
             }
             if self.unstored >= BATCH || self.due().is_some_and(|due| due <= Instant::now()) {
                 self.store().await;
@@ -146,12 +148,12 @@ impl<'c> Reader<'c> {
         let next = match self.messages.next().now_or_never() {
             Some(next) => next,
             None => {
-                let due = self.due();
+                let due = [self.due(), self.missing].into_iter().flatten().min();
                 tokio::select! {
                     biased;
                     () = self.stage.leaves() => return None,
                     next = self.messages.next() => next,
-                    batch = flushed(&mut self.flushing) => {
+                    Some(batch) = self.flushing.join_next() => {
                         self.flushed(batch);
                         return None;
                     }
@@ -165,7 +167,7 @@ impl<'c> Reader<'c> {
     /// Returns when the messages that were taken since the last batch are to become one, or what
     /// is no message.
     fn due(&self) -> Option<Instant> {
-        let looks = self.stores && self.flushing.is_none();
+        let looks = self.stores && self.flushing.is_empty();
         let look = looks.then(|| self.looked + LOOK);
         self.since.map(|since| since + STORE).or(look)
     }
@@ -188,24 +190,37 @@ impl<'c> Reader<'c> {
         outcome
     }
 
-    /// Makes a batch of what was taken since the last one, which is stored before.
+    /// Looks which topics do not exist: what is written to them from now on is not to be missed.
+    async fn find_missing(&mut self) {
+        let consumer = self.consumer.clone();
+        let looking = spawn_blocking(move || consumer.context().look(&*consumer));
+        let is_known = self.patiently(looking).await.expect("looking for topics does not panic");
+        self.seek = Instant::now() + LOOK;
+        self.missing = (!is_known).then_some(self.seek);
+    }
+
+    /// Makes a batch of what was taken since the last one, which is stored before. Without a group,
+    /// nothing is stored.
     async fn store(&mut self) {
+        if !self.stores {
+            (self.unstored, self.since) = (0, None);
+            return;
+        }
         self.settle().await;
-        if self.stores && self.looked.elapsed() >= LOOK {
+        if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
             self.pass();
         }
         let is_idle = std::mem::take(&mut self.unstored) == 0;
         self.since = None;
-        let (batch, node) = (self.offsets.unstored(), self.node);
+        let (batch, node) = (self.offsets.unstored(), self.node.clone());
         if is_idle && batch.is_empty() {
             return;
         }
-        let flushing = async move {
+        self.flushing.spawn(async move {
             node.flushed().await;
             batch
-        };
-        self.flushing = Some(flushing.boxed());
+        });
     }
 
     /// Notes what the library has passed by beside messages. Nothing if some of those were not
@@ -226,16 +241,16 @@ impl<'c> Reader<'c> {
 
     /// Stores how far it has got with the last batch, once everything in it is flushed.
     async fn settle(&mut self) {
-        if let Some(flushing) = self.flushing.take() {
-            let batch = self.patiently(flushing).await;
+        let mut flushing = std::mem::take(&mut self.flushing);
+        if let Some(batch) = self.patiently(flushing.join_next()).await {
             self.flushed(batch);
         }
     }
 
     /// Stores how far it has got with a batch that is flushed.
-    fn flushed(&mut self, batch: Batch) {
-        let flushed = self.offsets.flushed(batch);
-        if flushed.is_empty() || !self.stores {
+    fn flushed(&mut self, batch: Result<Batch, JoinError>) {
+        let flushed = self.offsets.flushed(batch.expect("flushing does not panic"));
+        if flushed.is_empty() {
             return;
         }
         match store(&**self.consumer, self.feeds, &flushed) {
@@ -333,7 +348,9 @@ impl<'c> Reader<'c> {
                 };
                 match error.rdkafka_error_code() {
                     Some(GroupAuthorizationFailed | TopicAuthorizationFailed) => self.link.set_refused(true),
-                    Some(UnknownTopicOrPartition) => self.is_missing = true,
+                    Some(UnknownTopicOrPartition) => {
+                        self.missing.get_or_insert(self.seek);
+                    }
                     _ => {}
                 }
                 self.link.warn(&format!("{:?}", error.rdkafka_error_code()), &error);
@@ -341,14 +358,6 @@ impl<'c> Reader<'c> {
         }
         None
     }
-}
-
-/// Resolves when the batch is flushed, if there is one.
-async fn flushed(flushing: &mut Option<BoxFuture<'_, Batch>>) -> Batch {
-    let Some(batch) = flushing else { return pending().await };
-    let batch = batch.await;
-    *flushing = None;
-    batch
 }
 
 /// Resolves at that time, if it is given.

@@ -24,7 +24,7 @@ use tokio::task::{JoinSet, coop};
 
 use self::answers::{Answers, Message};
 use super::access::{AccessError, explain};
-use super::ends::Beginning;
+use super::ends::{Beginning, Place};
 use super::everywhere::{Everywhere, without_group};
 use super::{KafkaAccess, Link};
 use crate::lifecycle::Lifecycle;
@@ -49,7 +49,7 @@ pub struct KafkaResponses {
     answers: Answers,
     link: Link,
     /// The next message of each partition. Outlives a consumer.
-    positions: Mutex<HashMap<(Arc<str>, i32), i64>>,
+    positions: Arc<Mutex<HashMap<Place, i64>>>,
     beginning: Arc<Beginning>,
     is_ready: watch::Sender<bool>,
 }
@@ -81,7 +81,7 @@ impl KafkaResponses {
             topics,
             answers,
             link,
-            positions: Mutex::default(),
+            positions: Arc::default(),
             beginning,
             is_ready: watch::Sender::new(false),
         };
@@ -147,7 +147,9 @@ impl KafkaResponses {
         let consumer = closing.consumer();
         let resume = self.positions.lock().clone();
         let (link, beginning) = (self.link.clone(), self.beginning.clone());
-        let everywhere = Everywhere::new(consumer.clone(), link, beginning, resume);
+        let positions = self.positions.clone();
+        let gone = move |topic: &str| positions.lock().retain(|(of, _), _| **of != *topic);
+        let everywhere = Everywhere::new(consumer.clone(), link, beginning, resume, gone);
         beside.spawn(everywhere.keep(self.is_ready.clone()));
         tokio::select! {
             error = self.take_all(consumer) => Err(explain(&error)),

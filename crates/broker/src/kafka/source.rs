@@ -81,7 +81,8 @@ pub struct KafkaSource {
     feeds: Arc<[Feed]>,
     work: Work,
     link: Link,
-    /// How far each partition was taken. Outlives a consumer.
+    /// How far each partition was taken without a group. Outlives a consumer; a group knows it by
+    /// itself.
     offsets: Arc<Offsets>,
     beginning: Arc<Beginning>,
     lifecycle: Lifecycle,
@@ -137,7 +138,7 @@ impl KafkaSource {
         // group, there is nothing to leave.
         let mut client = source.client();
         client.remove("group.id");
-        drop(source.consumer(&client, None)?);
+        drop(source.consumer(&client, Arc::default(), None)?);
         Ok(source)
     }
 
@@ -178,9 +179,14 @@ impl KafkaSource {
         client
     }
 
-    fn consumer(&self, client: &ClientConfig, node: Option<Node>) -> Result<Closing, AccessError> {
+    fn consumer(
+        &self,
+        client: &ClientConfig,
+        offsets: Arc<Offsets>,
+        node: Option<Node>,
+    ) -> Result<Closing, AccessError> {
         let metrics = self.work.intake.metrics().clone();
-        let (link, feeds, offsets) = (self.link.clone(), self.feeds.clone(), self.offsets.clone());
+        let (link, feeds) = (self.link.clone(), self.feeds.clone());
         let is_group = matches!(self.config.reach, Reach::Group { .. });
         let begins_at_end = is_group && self.config.reset == Reset::Latest;
         let beginning = begins_at_end.then(|| self.beginning.clone());
@@ -199,12 +205,16 @@ impl KafkaSource {
             let link = self.link.clone();
             beside.spawn(async move { oauth.keep_fresh(|error| link.warn("token", error)).await });
         }
-        let closing = self.consumer(&self.client(), Some(node.clone()))?;
+        let offsets = match self.config.reach {
+            // That of an earlier consumer, which may close at the same time, is another one.
+            Reach::Group { .. } => Arc::default(),
+            Reach::Every => self.offsets.clone(),
+        };
+        let closing = self.consumer(&self.client(), offsets.clone(), Some(node.clone()))?;
         let consumer = closing.consumer();
         self.link.set_refused(false);
         let stores = match &self.config.reach {
             Reach::Group { .. } => {
-                self.offsets.forget_all();
                 let topics: Vec<_> = self.config.topics.iter().map(String::as_str).collect();
                 consumer.subscribe(&topics).map_err(|error| explain(&error))?;
                 true
@@ -216,14 +226,19 @@ impl KafkaSource {
                 };
                 let resume: HashMap<_, _> = positions.map(place).collect();
                 let (link, beginning) = (self.link.clone(), self.beginning.clone());
-                let everywhere = Everywhere::new(consumer.clone(), link, beginning, resume);
+                let (feeds, offsets) = (self.feeds.clone(), offsets.clone());
+                let gone = move |topic: &str| {
+                    let of_it = feeds.iter().position(|feed| *feed.topic == *topic);
+                    of_it.into_iter().for_each(|topic| offsets.forget_topic(topic));
+                };
+                let everywhere = Everywhere::new(consumer.clone(), link, beginning, resume, gone);
                 let (is_ready, ready) = watch::channel(false);
                 *self.ready.lock() = Some(ready);
                 beside.spawn(everywhere.keep(is_ready));
                 false
             }
         };
-        let offsets = (&*self.feeds, &*self.offsets);
+        let offsets = (&*self.feeds, &*offsets);
         let reading = Box::pin(Reader::new(consumer, (&self.work, node), offsets, stores).read());
         let ended = tokio::select! {
             read = reading => read.map_err(|error| explain(&error)),

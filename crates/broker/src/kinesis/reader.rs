@@ -145,7 +145,10 @@ impl Reader {
                     }
                     self.recover(&failed, &mut cursor);
                     unreached = match failed.trouble {
-                        Trouble::Unreached | Trouble::Away | Trouble::Late => unreached.or(Some(began)),
+                        Trouble::Unreached | Trouble::Away | Trouble::Late => {
+                            // The request may have waited for its turn before.
+                            unreached.or_else(|| Some(Instant::now()))
+                        }
                         _ => None,
                     };
                     if commons.config.mode == KinesisMode::Group

@@ -215,7 +215,8 @@ impl Worker {
         }
         if is_complete {
             self.listing = Instant::now() + listing;
-            self.lost.clear();
+            // One that was deleted after the table was read is created the next time.
+            self.lost.retain(|shard, _| self.roster.knows(shard));
         }
         if is_changed { self.observe().await } else { Ok(()) }
     }

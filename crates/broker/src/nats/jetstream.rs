@@ -9,6 +9,7 @@ pub(super) mod look;
 mod pull;
 mod unreadable;
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -68,6 +69,9 @@ pub(super) struct Stream {
     position: Mutex<Option<Position>>,
     /// The last connection on which messages were asked for.
     pulled_on: Mutex<Option<Seen>>,
+    /// The messages that cannot be read, from the first on that is not acknowledged: each is
+    /// counted once. No more than are delivered at a time.
+    unreadable: Mutex<HashSet<u64>>,
 }
 
 /// How far the consumer was when it was last seen, for the case that somebody deletes it.
@@ -81,8 +85,8 @@ struct Position {
 impl Stream {
     pub(super) fn new(config: StreamConfig, subjects: &[String]) -> Self {
         let subjects = subjects.to_vec();
-        let (position, pulled_on) = (Mutex::default(), Mutex::default());
-        Self { config, subjects, is_bound: AtomicBool::default(), position, pulled_on }
+        let (is_bound, position, pulled_on, unreadable) = Default::default();
+        Self { config, subjects, is_bound, position, pulled_on, unreadable }
     }
 
     /// Returns whether its consumer could be used when it was last looked at.
@@ -146,7 +150,7 @@ impl NatsSource {
                 if let Ok(bound) = &bound
                     && before.is_some_and(|before| before != connected)
                 {
-                    self.skip_unreadable(client, &api, bound, &feed).await;
+                    self.skip_unreadable(client, &api, bound, stream, &feed).await;
                 }
                 Some((connected, bound))
             });
@@ -183,7 +187,11 @@ impl NatsSource {
     ///
     /// Looks at the oldest messages that are not acknowledged, in [`LOOK`] at most. If there are
     /// more, the message costs another connection, and is among the oldest later.
-    async fn skip_unreadable(&self, client: &Client, api: &Api, bound: &Bound, feed: &Feed) {
+    async fn skip_unreadable(&self, client: &Client, api: &Api, bound: &Bound, stream: &Stream, feed: &Feed) {
+        stream.unreadable.lock().retain(|sequence| *sequence > bound.floor);
+        if bound.delivered <= bound.floor {
+            return;
+        }
         let looking = async {
             for filter in &bound.filters {
                 let mut next = bound.floor.saturating_add(1);
@@ -193,7 +201,10 @@ impl NatsSource {
                         break;
                     }
                     if !is_readable(&message.subject, &message.headers) {
-                        drop(self.intake.refuse(feed, Failure::Invalid, &"its headers cannot be read"));
+                        if stream.unreadable.lock().insert(message.sequence) {
+                            let reason = "its headers cannot be read";
+                            drop(self.intake.refuse(feed, Failure::Invalid, &reason));
+                        }
                         let receipt = Receipt::Term.text().into();
                         // Without the client, it is found again.
                         drop(client.publish(api.receipt(message.sequence), receipt).await);

@@ -191,3 +191,26 @@ async fn what_is_written_to_a_topic_until_the_group_finds_it_is_read() {
     assert_eq!(running.await_events(1), ids(0..1));
     running.leave().await;
 }
+
+/// The library tells for each partition that its topic is gone, and again after each look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_holds_up_no_other() {
+    let server = KafkaServer::start();
+    let client = server.client();
+    client.create_topic(TOPIC, 4);
+    client.create_topic("other", 1);
+    let topics = vec![TOPIC.to_owned(), "other".to_owned()];
+    let running = Running::start(KafkaConfig { topics, ..finding(&server) }).await;
+    eventually("its partitions are assigned", || (running.shown() == 4).then_some(()));
+    client.delete_topic(TOPIC);
+    for id in 0..50 {
+        client.produce("other", &[event(id)]);
+        running.await_events(id + 1);
+    }
+    // A topic of the same name is another one.
+    let client = server.client();
+    client.create_topic(TOPIC, 1);
+    client.produce(TOPIC, &[event(50)]);
+    assert_eq!(running.await_events(51), ids(0..51));
+    running.leave().await;
+}

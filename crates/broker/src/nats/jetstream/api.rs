@@ -131,9 +131,11 @@ impl Api {
         }))
     }
 
-    /// Returns where the receipt of a message is sent to. The server looks at its number only.
+    /// Returns where the receipt of a message is sent to, of which only its number in the stream is
+    /// known. As the number of a delivery, 0 is none: by 1, some servers would take all messages
+    /// before it for acknowledged.
     pub(super) fn receipt(&self, sequence: u64) -> String {
-        format!("$JS.ACK.{}.{}.1.{sequence}.1.0.0", self.stream, self.consumer)
+        format!("$JS.ACK.{}.{}.1.{sequence}.0.0.0", self.stream, self.consumer)
     }
 
     /// Returns the consumer, if it can be used as it is.

@@ -25,11 +25,11 @@ fn are_readable(headers: &[u8]) -> Option<()> {
         }
         let (name, value) = line.split_once(':')?;
         name.parse::<HeaderName>().ok()?;
-        let mut value = value.to_owned();
+        let mut value = value.trim_start().to_owned();
         while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
             value.push_str(more);
         }
-        value.trim().parse::<HeaderValue>().ok()?;
+        value.trim_end().parse::<HeaderValue>().ok()?;
     }
     Some(())
 }
@@ -93,6 +93,7 @@ mod tests {
             (b"a.b", b"NATS/1.0\r\na b: c\r\n\r\n", false),
             (b"a.b", b"NATS/1.0\r\n a: c\r\n\r\n", false),
             (b"a.b", b"NATS/1.0\r\na: b\rc\r\n\r\n", false),
+            (b"a.b", b"NATS/1.0\r\na:\r\n\rx\r\n\r\n", false),
             (b"a.b", b"NATS/1.0 abc\r\n\r\n", false),
             (b"a.b", b"NATS/2.0\r\n\r\n", false),
             (b"a.b", b"HTTP/1.1\r\n\r\n", false),
