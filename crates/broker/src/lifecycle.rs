@@ -100,6 +100,7 @@ impl Lifecycle {
 }
 
 impl StageWatch {
+    #[cfg(any(feature = "kafka", feature = "kinesis"))]
     pub(crate) fn is_leaving(&self) -> bool {
         *self.0.borrow() != Stage::Running
     }

@@ -72,7 +72,7 @@ async fn serve(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Res
         pseudonyms: audit_key.map(Pseudonyms::new),
         spans: spans.clone(),
     };
-    let brokers = Brokers::build(settings.brokers, given, &mut registry);
+    let brokers = Brokers::build(settings.brokers, &given, &mut registry);
     let brokers = Box::pin(brokers).await?;
     let (stored, cors) = (settings.stored, &settings.rooms.inbound.cors);
     let apis = (cors, brokers.targets());

@@ -27,6 +27,10 @@ pub(super) struct Brokers {
     /// Whether the node is ready only while all of them are connected.
     pub(super) are_needed: bool,
     producers: Producers,
+    #[cfg_attr(
+        not(any(feature = "kafka", feature = "kinesis", feature = "nats")),
+        expect(dead_code, reason = "without a broker, nothing comes")
+    )]
     intake: Intake,
     metrics: Metrics,
     /// Whose state is shown.
@@ -47,10 +51,12 @@ pub(super) struct RequestReports {
 /// How long things may take, and how names are hidden.
 pub(super) struct Given {
     /// How long the answer of a service may take.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "for answers by Kafka"))]
     pub(super) answer_timeout: Duration,
     /// How long an answer by Kafka may take.
     pub(super) kafka_timeout: Duration,
     /// Replaces names of sessions in reports; `None` to write them as they are.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "for reports to Kafka"))]
     pub(super) pseudonyms: Option<Pseudonyms>,
     /// Exports traces; `None` if they are not exported.
     pub(super) spans: Option<Arc<Spans>>,
@@ -69,7 +75,7 @@ impl Brokers {
     /// Fails if a broker cannot be used as it is configured.
     pub(super) async fn build(
         settings: BrokerSettings,
-        given: Given,
+        given: &Given,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let metrics = Metrics::register(registry);
@@ -94,7 +100,7 @@ impl Brokers {
         };
         #[cfg(feature = "kafka")]
         if let Some(kafka) = settings.kafka {
-            Box::pin(brokers.add_kafka(kafka, &given)).await?;
+            Box::pin(brokers.add_kafka(kafka, given)).await?;
         }
         #[cfg(feature = "kinesis")]
         brokers.add_kinesis(settings.kinesis);
