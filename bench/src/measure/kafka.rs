@@ -42,9 +42,8 @@ pub(crate) struct KafkaPlan {
     /// Clients that get each event.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
     pub(crate) subscribers: u32,
-    /// Events to all of them; few enough that the gateway can keep all of them for a client that
-    /// falls behind.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Events to all of them. The gateway keeps all of them for a client that falls behind.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) events: u32,
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct KafkaDelivery {
 /// # Errors
 /// A program cannot be started, or an event is lost.
 pub(super) async fn run(launch: &Launch, plan: &KafkaPlan) -> anyhow::Result<Vec<KafkaDelivery>> {
+    // Whoever falls behind is not thrown out: some 400 bytes for each event.
+    let launch = &launch.with(&[("OUTBOX_BYTES", "64MiB"), ("WAITING_BYTES", "2GiB")]);
     let broker = KafkaBroker::start(&plan.broker)?;
     let mut writer = broker.writer(&plan.python).await?;
     let mut runs = Vec::new();
