@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use measure::{
-    beside, churn, cluster, connect, fanout, filter, idle, journal, kafka, proxy, publish, revoke, sessions,
-    slow, start, sustained,
+    beside, churn, cluster, connect, fanout, filter, identity, idle, journal, kafka, proxy, publish, revoke,
+    sessions, slow, start, sustained,
 };
 use server::Launch;
 
@@ -142,6 +142,15 @@ enum Command {
         #[command(flatten)]
         plan: kafka::KafkaPlan,
     },
+    /// Measures tokens of an issuer beside those of a static key, and logouts that the issuer
+    /// sends, at one gateway and at three; writes identity.md and identity.json.
+    Identity {
+        /// The folder for both.
+        #[arg(long, default_value = "docs/performance")]
+        out: PathBuf,
+        #[command(flatten)]
+        plan: identity::IdentityPlan,
+    },
     /// Memory of connections that wait, each with one subscription.
     Idle(idle::IdleClients),
     /// The clients of one of several servers.
@@ -219,6 +228,7 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Beside { out, plan } => report::beside::run(launch, &plan, &out).await,
         Command::Cluster { out, plan } => report::cluster::run(launch, &plan, &out).await,
         Command::Kafka { out, plan } => report::kafka::run(launch, &plan, &out).await,
+        Command::Identity { out, plan } => report::identity::run(launch, &plan, &out).await,
         Command::Idle(plan) => print(&idle::run(launch, plan).await?),
         Command::Hold(plan) => idle::hold(plan).await,
         Command::Start { times } => print(&start::run(launch, times)?),

@@ -2,6 +2,8 @@
 
 pub(crate) mod beside;
 pub(crate) mod cluster;
+mod figures;
+pub(crate) mod identity;
 pub(crate) mod kafka;
 mod plots;
 pub(crate) mod proxy;

@@ -19,6 +19,7 @@ mod socketio;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Streaming;
 use crate::process::{Cpu, ResidentSet, established, peak_kib};
-use crate::token;
+use crate::token::{self, Signer};
 pub(crate) use child::Child;
 pub(crate) use counted::{Callgrind, Counter};
 pub(crate) use identity::Identity;
@@ -66,6 +67,8 @@ pub(crate) struct Launch {
     log: bool,
     /// Where callgrind writes; `None` if the gateway does not run under it.
     callgrind: Option<PathBuf>,
+    /// Signs the tokens of clients; `None`: they are HS256 tokens of the secret.
+    signer: Option<Arc<Signer>>,
 }
 
 impl Launch {
@@ -87,7 +90,7 @@ impl Launch {
             Ok((name.to_owned(), value.to_owned()))
         };
         let environment = environment.iter().map(pair).collect::<anyhow::Result<_>>()?;
-        Ok(Self { rig, nginx, haproxy, nats, environment, log, callgrind: None })
+        Ok(Self { rig, nginx, haproxy, nats, environment, log, callgrind: None, signer: None })
     }
 
     /// The same, with more variables for the gateway.
@@ -106,6 +109,12 @@ impl Launch {
     /// The same, with the gateway under callgrind, which writes to files that begin with `out`.
     pub(crate) fn under_callgrind(&self, out: PathBuf) -> Self {
         Self { callgrind: Some(out), ..self.clone() }
+    }
+
+    /// The same, with clients whose tokens are signed by `signer`, and a gateway with these
+    /// variables, which make it trust them.
+    pub(crate) fn signed_by(&self, signer: &Arc<Signer>, variables: &[(&str, &str)]) -> Self {
+        Self { signer: Some(signer.clone()), ..self.with(variables) }
     }
 
     /// The program that is the gateway.
@@ -181,6 +190,7 @@ pub(crate) struct RunningServer {
     /// Where it says how many clients it has; of the gateway, its internal port; of Pushpin, its
     /// control port.
     pub(crate) status: SocketAddr,
+    signer: Option<Arc<Signer>>,
 }
 
 /// Where and how a client of a transport connects, up to the subscription.
@@ -223,10 +233,21 @@ pub(crate) struct Population {
 }
 
 impl RunningServer {
+    /// A token that names the session of client `number`.
+    ///
+    /// # Errors
+    /// It cannot be signed.
+    pub(crate) fn token(&self, number: u32) -> anyhow::Result<String> {
+        match &self.signer {
+            Some(signer) => signer.mint(number),
+            None => token::mint(number),
+        }
+    }
+
     /// The request that opens the connection of client `number`, in a session of its own.
     pub(crate) fn subscription(&self, transport: Streaming, number: u32) -> anyhow::Result<Vec<u8>> {
         let path = match (self.product, transport) {
-            (Product::Rig, _) => rig::path(transport, rig::SUBSCRIPTIONS, &token::mint(number)?),
+            (Product::Rig, _) => rig::path(transport, rig::SUBSCRIPTIONS, &self.token(number)?),
             (Product::Nginx, Streaming::Sse) => nginx::SSE.to_owned(),
             (Product::Nginx, Streaming::Ws) => nginx::WS.to_owned(),
             (Product::Haproxy, _) => anyhow::bail!("haproxy has no subscribers"),
@@ -242,7 +263,7 @@ impl RunningServer {
 
     /// The same of a client of the gateway that wants no events.
     pub(crate) fn unsubscribed(&self, transport: Streaming, number: u32) -> anyhow::Result<Vec<u8>> {
-        Ok(self.handshake(transport).request(&rig::path(transport, rig::NOTHING, &token::mint(number)?)))
+        Ok(self.handshake(transport).request(&rig::path(transport, rig::NOTHING, &self.token(number)?)))
     }
 
     /// Returns how clients of this transport connect.

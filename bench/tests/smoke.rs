@@ -94,6 +94,24 @@ fn a_cluster_is_measured_part_by_part() {
     assert!(!out.read("cluster.md").contains("NaN"), "{}", out.read("cluster.md"));
 }
 
+/// Logouts of an issuer, at one gateway and at three.
+#[test]
+fn logouts_of_an_issuer_are_measured() {
+    let gateway = Path::new(env!("CARGO_BIN_EXE_rig-bench")).with_file_name("rig");
+    let nats = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/nats-server");
+    let out = Folder::new("identity");
+    let (gateway, nats) = (gateway.to_string_lossy(), nats.to_string_lossy());
+    let programs = ["identity", "--rig", &gateway, "--nats", &nats];
+    for part in ["latency", "rate"] {
+        bench(&[&programs[..], &["--portion", "0.001", "--only", part, "--out"]].concat(), &out);
+    }
+    let raw: Value = serde_json::from_str(&out.read("identity.json")).expect("raw numbers are JSON");
+    for (part, figures) in [("latency", 8), ("rate", 8)] {
+        assert_eq!(raw[part]["figures"]["figures"].as_array().map(Vec::len), Some(figures), "{part}");
+    }
+    assert!(!out.read("identity.md").contains("NaN"), "{}", out.read("identity.md"));
+}
+
 /// The page and the plots in the documents are what this program makes of the raw numbers.
 #[test]
 fn the_page_in_the_documents_is_of_its_raw_numbers() {

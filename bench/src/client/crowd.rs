@@ -66,6 +66,26 @@ impl Crowd {
         Self::numbered(Received::default(), server, transport, numbers, first).await
     }
 
+    /// Connects clients of these numbers that want no events.
+    ///
+    /// # Errors
+    /// One of them is refused, or they take too long.
+    pub(crate) async fn unsubscribed(
+        server: &RunningServer,
+        transport: Streaming,
+        numbers: Range<u32>,
+    ) -> anyhow::Result<Self> {
+        Self::gather(Received::default(), numbers, async |number, received| {
+            let request = server.unsubscribed(transport, number)?;
+            let subscriber =
+                Subscriber::connect(server.handshake(transport), &request, number, received).await?;
+            Ok(async {
+                subscriber.until_closed().await;
+            })
+        })
+        .await
+    }
+
     async fn numbered(
         received: Received,
         server: &RunningServer,

@@ -62,14 +62,22 @@ pub(crate) struct Connect {
 /// # Errors
 /// The server fails, or a client is refused.
 pub(crate) async fn run(launch: &Launch, plan: Newcomers) -> anyhow::Result<Connect> {
+    let server = launch.start(plan.server)?;
+    measure(&server, plan).await
+}
+
+/// Measures a server that runs.
+///
+/// # Errors
+/// The server fails, or a client is refused.
+pub(crate) async fn measure(server: &RunningServer, plan: Newcomers) -> anyhow::Result<Connect> {
     let Newcomers { server: product, transport, connections } = plan;
-    let server = launch.start(product)?;
-    connect(&server, transport, WARM_UP).await?.leave().await;
-    empty(&server).await?;
+    connect(server, transport, WARM_UP).await?.leave().await;
+    empty(server).await?;
 
     let (server_cpu, client_cpu) = (server.cpu()?, Cpu::of_this()?);
     let start = Instant::now();
-    let crowd = connect(&server, transport, connections).await?;
+    let crowd = connect(server, transport, connections).await?;
     let seconds = start.elapsed().as_secs_f64();
     let (server_cpu, client_cpu) = (server.cpu()? - server_cpu, Cpu::of_this()? - client_cpu);
     crowd.ensure_complete()?;
@@ -81,7 +89,7 @@ pub(crate) async fn run(launch: &Launch, plan: Newcomers) -> anyhow::Result<Conn
 
     let leaving_cpu = server.cpu()?;
     crowd.leave().await;
-    empty(&server).await?;
+    empty(server).await?;
     let leaving_cpu = server.cpu()? - leaving_cpu;
 
     let each = |cpu: Cpu| cpu.microseconds_each(f64::from(connections));

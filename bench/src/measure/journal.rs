@@ -54,7 +54,7 @@ pub(crate) struct Rate {
 
 fn in_folder(folder: &TempFolder) -> journal::Config {
     let (folder, node) = (folder.to_path_buf(), session::NodeName::default());
-    journal::Config { folder, audit_key: None, node, clustered: false }
+    journal::Config { folder, audit_key: None, node, clustered: false, outlets: Vec::new() }
 }
 
 /// Measures.

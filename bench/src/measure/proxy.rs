@@ -5,11 +5,11 @@ use std::process::Command;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::process::Cpu;
 use crate::server::{Launch, RunningServer, proxies};
-use crate::token::{self, Signer};
+use crate::token::{self, Signature, Signer};
 
 /// What wrk keeps open.
 const CONNECTIONS: u32 = 32;
@@ -75,7 +75,7 @@ pub(crate) fn run(launch: &Launch, plan: &Rounds) -> anyhow::Result<Vec<Run>> {
     let haproxy = proxies::haproxy(launch, service.address)?;
     let few = gateway(launch, &service, 0, token::SECRET, "HS256")?;
     let many = gateway(launch, &service, plan.endpoints, token::SECRET, "HS256")?;
-    let signer = Signer::es256()?;
+    let signer = Signer::new(Signature::Es256)?;
     let es256 = gateway(launch, &service, 0, signer.public_key(), "ES256")?;
     let case = |subject, server, path, token| Case { subject, server, path, token };
     let cases = [
@@ -127,6 +127,27 @@ pub(super) fn gateway(
     key: &str,
     alg: &str,
 ) -> anyhow::Result<RunningServer> {
+    let settings = [("TOKIO_WORKER_THREADS", "1"), ("JWT_SECRET_KEY", key), ("JWT_ALG", alg)];
+    proxies::gateway(launch, service.address, endpoints(others), &settings)
+}
+
+/// A gateway with one thread that trusts the tokens of `launch`.
+pub(super) fn secured(launch: &Launch, service: &RunningServer) -> anyhow::Result<RunningServer> {
+    proxies::gateway(launch, service.address, endpoints(0), &[("TOKIO_WORKER_THREADS", "1")])
+}
+
+/// CPU time of a request with this token to the endpoint that needs one. µs.
+///
+/// # Errors
+/// An answer is not the service's.
+pub(super) fn with_token(server: &RunningServer, token: &str, seconds: u32) -> anyhow::Result<f64> {
+    load(server, "/secured", Some(token), 1)?;
+    let before = server.cpu()?;
+    let requests = load(server, "/secured", Some(token), seconds)?;
+    Ok((server.cpu()? - before).microseconds_each(requests as f64))
+}
+
+fn endpoints(others: u32) -> Vec<Value> {
     let mut endpoints = vec![
         json!({ "id": "open", "method": "GET", "path_regex": "/open" }),
         json!({ "id": "secured", "method": "GET", "path_regex": "/secured", "secured": true }),
@@ -139,8 +160,7 @@ pub(super) fn gateway(
         };
         json!({ "id": number.to_string(), "method": "GET", "path_regex": path_regex })
     }));
-    let settings = [("TOKIO_WORKER_THREADS", "1"), ("JWT_SECRET_KEY", key), ("JWT_ALG", alg)];
-    proxies::gateway(launch, service.address, endpoints, &settings)
+    endpoints
 }
 
 impl Case<'_> {
@@ -153,21 +173,23 @@ impl Case<'_> {
 
     /// Runs wrk for `seconds`. Returns the number of answers.
     fn load(&self, seconds: u32) -> anyhow::Result<u64> {
-        let mut wrk = Command::new("wrk");
-        wrk.arg("-t1").arg(format!("-c{CONNECTIONS}")).arg(format!("-d{seconds}s"));
-        if let Some(token) = &self.token {
-            wrk.arg("-H").arg(format!("Authorization: Bearer {token}"));
-        }
-        wrk.arg(format!("http://{}{}", self.server.address, self.path));
-        let output = wrk.output().context("wrk cannot be run; scripts/bench installs it")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        anyhow::ensure!(output.status.success(), "wrk: {said}");
-        anyhow::ensure!(
-            !said.contains("Non-2xx") && !said.contains("Socket errors"),
-            "{:?}: {said}",
-            self.subject
-        );
-        let requests = said.lines().find_map(|line| line.trim().split_once(" requests in "));
-        requests.and_then(|(count, _)| count.parse().ok()).with_context(|| format!("wrk says {said}"))
+        load(self.server, self.path, self.token.as_deref(), seconds)
+            .with_context(|| format!("{:?}", self.subject))
     }
+}
+
+/// Runs wrk for `seconds`. Returns the number of answers.
+fn load(server: &RunningServer, path: &str, token: Option<&str>, seconds: u32) -> anyhow::Result<u64> {
+    let mut wrk = Command::new("wrk");
+    wrk.arg("-t1").arg(format!("-c{CONNECTIONS}")).arg(format!("-d{seconds}s"));
+    if let Some(token) = token {
+        wrk.arg("-H").arg(format!("Authorization: Bearer {token}"));
+    }
+    wrk.arg(format!("http://{}{path}", server.address));
+    let output = wrk.output().context("wrk cannot be run; scripts/bench installs it")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    anyhow::ensure!(output.status.success(), "wrk: {said}");
+    anyhow::ensure!(!said.contains("Non-2xx") && !said.contains("Socket errors"), "{said}");
+    let requests = said.lines().find_map(|line| line.trim().split_once(" requests in "));
+    requests.and_then(|(count, _)| count.parse().ok()).with_context(|| format!("wrk says {said}"))
 }

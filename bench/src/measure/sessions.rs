@@ -65,6 +65,10 @@ impl Log for Many {
         Err(LogError("only what is loaded is measured".into()))
     }
 
+    fn unshare(&self, _: &RevocationId) -> Result<(), LogError> {
+        Ok(())
+    }
+
     fn lift(&self, _: &RevocationId, _: Option<&str>) -> Result<Option<Record>, LogError> {
         Ok(None)
     }

@@ -1,16 +1,16 @@
 //! Several nodes over NATS, as a page of Markdown. A run of some parts keeps the others.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::figures::{Row, kept, rows};
 use super::template;
 use crate::machine::Testbed;
-use crate::measure::cluster::{self, ClusterPlan, Figures, Part};
+use crate::measure::cluster::{self, ClusterPlan, Part};
+use crate::measure::figures::Figures;
 use crate::server::{Launch, Product};
 
 /// One part, and on what it was measured.
@@ -40,15 +40,6 @@ struct PageOfPart<'a> {
     rows: Vec<Row<'a>>,
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    #[serde(flatten)]
-    figure: &'a cluster::ClusterFigure,
-    digits: usize,
-    limit: String,
-    met: Option<bool>,
-}
-
 /// Measures and writes `cluster.md` and `cluster.json` into the folder, after each part.
 ///
 /// # Errors
@@ -56,7 +47,7 @@ struct Row<'a> {
 pub(crate) async fn run(launch: &Launch, plan: &ClusterPlan, out: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(plan.portion > 0.0 && plan.portion <= 1.0, "the portion is above 0 and up to 1");
     let wanted = if plan.only.is_empty() { Part::value_variants() } else { &plan.only };
-    let mut parts = read(&out.join("cluster.json"))?;
+    let mut parts: Parts = kept(&out.join("cluster.json"))?;
     let mut failed = Vec::new();
     for part in wanted {
         eprintln!("== {}", title(*part));
@@ -77,14 +68,6 @@ pub(crate) async fn run(launch: &Launch, plan: &ClusterPlan, out: &Path) -> anyh
     Ok(())
 }
 
-fn read(file: &Path) -> anyhow::Result<Parts> {
-    match fs::read_to_string(file) {
-        Ok(text) => serde_json::from_str(&text).with_context(|| format!("read {}", file.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Parts::new()),
-        Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
-    }
-}
-
 fn title(part: Part) -> String {
     let title = match part {
         Part::Revoked => "Revocations, all nodes well",
@@ -103,14 +86,10 @@ fn title(part: Part) -> String {
 }
 
 fn page(parts: &Parts) -> anyhow::Result<String> {
-    let parts = parts.iter().map(|(part, measured)| {
-        let rows = measured.figures.figures.iter().map(|figure| Row {
-            figure,
-            digits: figure.digits(),
-            limit: figure.limit(),
-            met: figure.met(),
-        });
-        PageOfPart { title: title(*part), rows: rows.collect(), measured }
+    let parts = parts.iter().map(|(part, measured)| PageOfPart {
+        title: title(*part),
+        rows: rows(&measured.figures),
+        measured,
     });
     template::render(include_str!("cluster.md.jinja"), Page { parts: parts.collect() })
 }

@@ -21,7 +21,7 @@ pub(super) fn start() -> anyhow::Result<RunningServer> {
     let mut line = String::new();
     BufReader::new(child.stdout().context("standard output is a pipe")?).read_line(&mut line)?;
     let address = line.trim().parse().context("the floor does not say where it listens")?;
-    Ok(RunningServer { product: Product::Floor, child, address, status: address })
+    Ok(RunningServer { product: Product::Floor, child, address, status: address, signer: None })
 }
 
 pub(super) fn version() -> String {

@@ -21,7 +21,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
     let (folder, address) = (TempFolder::new("nginx")?, free_address()?);
     let text = configuration(&folder, address);
     let child = spawn(&launch.nginx, folder, &text, address)?;
-    Ok(RunningServer { product: Product::Nginx, child, address, status: address })
+    Ok(RunningServer { product: Product::Nginx, child, address, status: address, signer: None })
 }
 
 /// nginx with these locations and without nchan.
@@ -42,7 +42,7 @@ pub(super) fn plain(
          {temporary}  {upstream}\n  server {{\n    listen {address};\n    {locations}\n  }}\n}}\n"
     );
     let child = spawn(&launch.nginx, folder, &text, address)?;
-    Ok(RunningServer { product: Product::Nginx, child, address, status: address })
+    Ok(RunningServer { product: Product::Nginx, child, address, status: address, signer: None })
 }
 
 /// nginx with this configuration, listening there.

@@ -26,7 +26,7 @@ pub(crate) struct TempFolder(PathBuf);
 
 impl TempFolder {
     /// Creates the folder. Fails if it exists, so that files of somebody else are never used.
-    pub(super) fn new(of: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(of: &str) -> anyhow::Result<Self> {
         let folder = Self::absent(of)?;
         fs::create_dir(&folder.0).with_context(|| format!("create {}", folder.display()))?;
         Ok(folder)
@@ -38,7 +38,7 @@ impl TempFolder {
     }
 
     /// Writes a file in the folder. Returns its path.
-    pub(super) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let file = self.join(name);
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         Ok(file)

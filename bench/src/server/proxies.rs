@@ -80,7 +80,7 @@ pub(crate) fn haproxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<Ru
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = Child::spawn(&mut command, Some(folder))?;
     child.wait_for(address)?;
-    Ok(RunningServer { product: Product::Haproxy, child, address, status: address })
+    Ok(RunningServer { product: Product::Haproxy, child, address, status: address, signer: None })
 }
 
 /// What haproxy calls itself.

@@ -45,7 +45,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
     let mut child = child.with(zurl).before(application.child);
     child.wait_for(control)?;
     child.wait_until(|| takes_subscribers(address)).context("the first subscribers of Pushpin")?;
-    Ok(RunningServer { product: Product::Pushpin, child, address, status: control })
+    Ok(RunningServer { product: Product::Pushpin, child, address, status: control, signer: None })
 }
 
 /// Its front listens before the processes behind it know the routes, and before each of its threads

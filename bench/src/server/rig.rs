@@ -80,7 +80,8 @@ pub(super) fn start(launch: &Launch, within: Duration) -> anyhow::Result<Running
     std::thread::spawn(move || follow(log, &found, show));
     let (address, status) =
         wait_for_ports(&ports, within).context("the gateway does not say that it listens")?;
-    Ok(RunningServer { product: Product::Rig, child, address, status })
+    let signer = launch.signer.clone();
+    Ok(RunningServer { product: Product::Rig, child, address, status, signer })
 }
 
 fn follow(log: ChildStderr, found: &Sender<Listening>, show: bool) {

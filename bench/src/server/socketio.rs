@@ -30,7 +30,7 @@ pub(super) fn start() -> anyhow::Result<RunningServer> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = Child::spawn(&mut command, None)?;
     child.wait_for(address)?;
-    Ok(RunningServer { product: Product::SocketIo, child, address, status: address })
+    Ok(RunningServer { product: Product::SocketIo, child, address, status: address, signer: None })
 }
 
 pub(super) async fn population(address: std::net::SocketAddr) -> anyhow::Result<Population> {
