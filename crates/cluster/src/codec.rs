@@ -29,7 +29,12 @@ use document::{
 };
 
 /// The newest version of messages that this program reads and writes.
-pub const NEWEST: u32 = 1;
+pub const NEWEST: u32 = 2;
+
+/// The version that has brought the issuers of tokens. An operation that names one is written in
+/// this version even if a node is alive that cannot read it: that node would take it for one of all
+/// issuers, and tell others so. It gives up its lease instead.
+const WITH_ISSUERS: u32 = 2;
 
 /// The oldest one.
 const OLDEST: u32 = 1;
@@ -239,35 +244,43 @@ impl Codec {
     }
 
     fn operation_document(&self, epoch: Epoch, shared: &Shared) -> OperationDocument {
+        let mut version = self.written();
         let (kind, names, remarks, left, issued_up_to, extends) = match &shared.operation {
-            Operation::Revoke(revocation) => (
-                match revocation.mode {
-                    Mode::Revoke => Kind::Revoke,
-                    Mode::Disconnect => Kind::Disconnect,
-                },
-                Names {
-                    id: revocation.id.to_string(),
-                    claim: revocation.selector.claim().map(str::to_owned),
-                    value: Some(revocation.selector.value().as_str().to_owned()),
-                },
-                Remarks { by: revocation.by.clone(), reason: revocation.reason.clone() },
-                (revocation.validity != Duration::MAX).then(|| millis(revocation.validity)),
-                revocation.issued_up_to,
-                revocation.extends,
-            ),
+            Operation::Revoke(revocation) => {
+                debug_assert!(!revocation.is_local(), "it stays at its node");
+                (
+                    match revocation.mode {
+                        Mode::Revoke => Kind::Revoke,
+                        Mode::Disconnect => Kind::Disconnect,
+                    },
+                    Names {
+                        id: revocation.id.to_string(),
+                        issuer: revocation.selector.issuer.as_deref().map(str::to_owned),
+                        claim: revocation.selector.claim().map(str::to_owned),
+                        value: Some(revocation.selector.value().as_str().to_owned()),
+                    },
+                    Remarks { by: revocation.by.clone(), reason: revocation.reason.clone() },
+                    (revocation.validity != Duration::MAX).then(|| millis(revocation.validity)),
+                    revocation.issued_up_to,
+                    revocation.extends,
+                )
+            }
             Operation::Lift { id, by } => (
                 Kind::Lift,
-                Names { id: id.to_string(), claim: None, value: None },
+                Names { id: id.to_string(), issuer: None, claim: None, value: None },
                 Remarks { by: by.clone(), reason: None },
                 None,
                 None,
                 false,
             ),
         };
+        if names.issuer.is_some() {
+            version = version.max(WITH_ISSUERS);
+        }
         let sealed_names = self.seals_names.then(|| self.sealed("names", &names));
         let said = remarks.by.is_some() || remarks.reason.is_some();
         OperationDocument {
-            v: self.written(),
+            v: version,
             epoch: epoch.to_string(),
             kind,
             life: shared.tag.life.to_string(),
@@ -310,9 +323,10 @@ impl Codec {
         };
         let value = names.value.ok_or(Undecodable::Forged)?.parse().map_err(|_| Undecodable::Forged)?;
         let selector = match names.claim {
-            Some(claim) => Selector::Claim { claim: claim.as_str().into(), value },
-            None => Selector::Session(value),
+            Some(claim) => Selector::of_claim(claim, value),
+            None => Selector::session(value),
         };
+        let selector = selector.issued_by(names.issuer.map(Into::into));
         let operation = Operation::Revoke(Revocation {
             id,
             selector,

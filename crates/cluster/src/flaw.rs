@@ -61,12 +61,14 @@ pub(crate) enum Flaw {
     AnyAcknowledgement,
     /// A lift that was given up is published all the same.
     LiftGoesOn,
+    /// A node that stores an operation ignores the bound of the one that it replaces.
+    OwnBoundWins,
 }
 
 impl Flaw {
     /// All planted bugs.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::NoFence,
         Self::NoContiguity,
         Self::SkippedIsApplied,
@@ -94,6 +96,7 @@ impl Flaw {
         Self::ShortTtl,
         Self::AnyAcknowledgement,
         Self::LiftGoesOn,
+        Self::OwnBoundWins,
     ];
 }
 

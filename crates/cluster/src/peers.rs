@@ -289,6 +289,10 @@ impl Peers for ClusterPeers {
         self.shown.live().into_iter().map(|(_, life)| life).collect()
     }
 
+    fn names(&self) -> Vec<NodeName> {
+        self.shown.live().into_iter().map(|(node, _)| node).collect()
+    }
+
     fn max_bytes(&self) -> usize {
         self.wire.max_payload().saturating_sub(OVERHEAD)
     }

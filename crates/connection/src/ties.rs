@@ -145,3 +145,6 @@ impl Connection {
         ties.subscriptions = data.into();
     }
 }
+
+#[cfg(test)]
+mod tests;

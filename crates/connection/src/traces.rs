@@ -31,9 +31,15 @@ impl Connection {
     /// The others have only the keys of the registry, which no other node understands.
     pub(crate) fn keep_traces(&self, tokens: &[Registration], new: &[Subject]) {
         let Some(mailbox) = self.mailbox() else { return };
-        let is_registered = |subject: &Subject| tokens.iter().any(|token| token.is_that_of(subject));
+        let registered = |subject: &Subject| tokens.iter().find(|token| token.is_that_of(subject));
         let mut kept = mailbox.tokens();
-        kept.retain(|subject| is_registered(subject) && !new.iter().any(|new| new.is_same(subject)));
-        kept.extend(new.iter().filter(|subject| is_registered(subject)).cloned());
+        kept.retain_mut(|subject| {
+            let token = registered(subject).filter(|_| !new.iter().any(|new| new.is_same(subject)));
+            if token.is_some_and(|token| !token.has_marks()) {
+                subject.drop_marks();
+            }
+            token.is_some()
+        });
+        kept.extend(new.iter().filter(|subject| registered(subject).is_some()).cloned());
     }
 }

@@ -10,9 +10,10 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use session::Revocation;
+
+use crate::pseudonyms::Shown;
 
 /// A position in the chain: the number of a line and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub(crate) struct Audit {
     length: u64,
     /// The last line, on disk or not.
     head: ChainHead,
-    /// If set, names and claim values are replaced by their HMAC.
-    pseudonyms: Option<Pseudonyms>,
+    /// How names and claim values are shown.
+    shown: Shown,
     /// Lines that are not on disk yet.
     pending: Vec<u8>,
 }
@@ -52,7 +53,11 @@ pub(crate) struct AuditEntry<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     claim: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<&'e str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,8 +132,8 @@ impl Audit {
             }
             None => known,
         };
-        let pseudonyms = key.map(Pseudonyms::new);
-        Ok(Self { file, synced: head.clone(), length: whole, head, pseudonyms, pending: Vec::new() })
+        let shown = Shown::new(key);
+        Ok(Self { file, synced: head.clone(), length: whole, head, shown, pending: Vec::new() })
     }
 
     /// Adds a line; [`Audit::sync`] writes it to disk.
@@ -175,7 +180,9 @@ impl Audit {
         AuditEntry {
             action: Action::Open,
             id: None,
+            issuer: None,
             claim: None,
+            mark: None,
             value: None,
             issued_up_to: None,
             mode: None,
@@ -193,47 +200,19 @@ impl Audit {
     ) -> AuditEntry<'e> {
         let more = u64::from(revocation.validity.subsec_nanos() > 0);
         let validity = revocation.validity.as_secs().saturating_add(more);
-        // The id of a blacklisting contains the session's name.
-        let names = revocation.extends && self.pseudonyms.is_some();
         AuditEntry {
             action,
-            id: Some(if names {
-                self.shown(revocation.id.as_str())
-            } else {
-                revocation.id.as_str().to_owned()
-            }),
+            id: Some(self.shown.id(revocation)),
+            issuer: revocation.selector.issuer.as_deref(),
             claim: revocation.selector.claim(),
-            value: Some(self.shown(revocation.selector.value().as_str())),
+            mark: revocation.selector.mark_kind(),
+            value: Some(self.shown.value(revocation.selector.value().as_str())),
             issued_up_to: revocation.issued_up_to,
             mode: Some(revocation.mode.as_str()),
             validity_in_seconds: Some(validity),
             by,
             reason: revocation.reason.as_deref(),
         }
-    }
-
-    fn shown(&self, value: &str) -> String {
-        match &self.pseudonyms {
-            None => value.to_owned(),
-            Some(pseudonyms) => pseudonyms.of(value),
-        }
-    }
-}
-
-/// Replaces names of sessions and users: the same name by the same text, which
-/// tells the name only to those who have the key (`AUDIT_KEY`).
-#[derive(Clone)]
-pub struct Pseudonyms(hmac::Key);
-
-impl Pseudonyms {
-    /// Returns the pseudonyms of a key.
-    pub fn new(key: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()))
-    }
-
-    /// Returns what a name is replaced by.
-    pub fn of(&self, name: &str) -> String {
-        format!("hmac-sha256:{}", hex(hmac::sign(&self.0, name.as_bytes()).as_ref()))
     }
 }
 
@@ -256,7 +235,7 @@ fn length_of_whole_lines(file: &mut File) -> io::Result<u64> {
 
 /// Returns the last line of a file whose last line feed is in front of `end`.
 fn last_line(file: &mut File, end: u64) -> io::Result<Option<ChainHead>> {
-    /// Longer than any line: an id, a value and two texts of 1 KiB, escaped.
+    /// Longer than any line: an id, a value, an issuer and two texts of 1 KiB, escaped.
     const LINE: u64 = 64 << 10;
     let begin = end.saturating_sub(LINE);
     let mut tail = vec![0; (end - begin) as usize];
@@ -388,6 +367,6 @@ pub fn verify(log: impl Read, known: Option<&ChainHead>, goes_on: bool) -> Resul
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,16 +6,48 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::TableDefinition;
 use session::{
-    Entry, Mode, NameError, NodeName, Receipt, Record, Revocation, RevocationId, RevocationIdError, Selector,
-    Seq,
+    Entry, Mode, NameError, NodeName, Receipt, Record, Revocation, RevocationId, RevocationIdError, Selected,
+    Selector, Seq,
 };
 
-/// The columns of a revocation: claim ("" for the session), value, issued up to, disconnects,
-/// expires, accepted at, validity, id, by, reason, extends. Times in milliseconds: `expires` on the
-/// folder's clock, `accepted at` since
-/// 1970. To add a column, define a new table (its type is part of the file), a new
-///       [`FORMAT`](crate::store::FORMAT), and a step that fills it from this one.
+/// The columns of a revocation: claim ("" for the session; the kind of a mark has no slash in
+/// front), value, issuer, issued up to, disconnects, expires, accepted at, validity, id, by,
+/// reason, extends. Times in milliseconds: `expires` on the folder's clock, `accepted at` since
+/// 1970.
+///
+/// To add a column, define a new table (its type is part of the file), a new
+/// [`FORMAT`](crate::store::FORMAT), and a step that fills it from this one.
 pub(crate) type Row = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    Option<u64>,
+    bool,
+    u64,
+    u64,
+    u64,
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    bool,
+);
+type RowOf<'r> = (
+    &'r str,
+    &'r str,
+    Option<&'r str>,
+    Option<u64>,
+    bool,
+    u64,
+    u64,
+    u64,
+    &'r str,
+    Option<&'r str>,
+    Option<&'r str>,
+    bool,
+);
+
+/// The columns of formats 1 to 3: without the issuer.
+pub(crate) type Row3 = (
     &'static str,
     &'static str,
     Option<u64>,
@@ -28,7 +60,7 @@ pub(crate) type Row = (
     Option<&'static str>,
     bool,
 );
-type RowOf<'r> =
+type RowOf3<'r> =
     (&'r str, &'r str, Option<u64>, bool, u64, u64, u64, &'r str, Option<&'r str>, Option<&'r str>, bool);
 
 /// The columns of a receipt: applied at, connections, requests, last payload at. Times in
@@ -42,7 +74,9 @@ pub(crate) type PlaceRow = (u32, u128, u64);
 pub(crate) type LiftRow = (u32, u128, u64, u64);
 
 /// Revocations by their numbers in the log.
-pub(crate) const REVOCATIONS: TableDefinition<'_, Seq, Row> = TableDefinition::new("revocations");
+pub(crate) const REVOCATIONS: TableDefinition<'_, Seq, Row> = TableDefinition::new("revocations_4");
+/// The same without their issuers: formats 1 to 3.
+pub(crate) const REVOCATIONS_3: TableDefinition<'_, Seq, Row3> = TableDefinition::new("revocations");
 /// What they have done on each node.
 pub(crate) const RECEIPTS: TableDefinition<'_, (Seq, &str), ReceiptRow> =
     TableDefinition::new("receipts_by_node");
@@ -75,13 +109,20 @@ pub(crate) enum RowError {
     Value(#[from] NameError),
     #[error("a revocation's id: {0}")]
     Id(#[from] RevocationIdError),
+    #[error("a change that is to be reported is of no known kind")]
+    Change,
 }
 
 /// Returns the row of a revocation that is accepted now.
 pub(crate) fn row(revocation: &Revocation, expires: u64, accepted_at: u64) -> RowOf<'_> {
+    let of = match &revocation.selector.of {
+        Selected::Session(_) => "",
+        Selected::Claim { claim: of, .. } | Selected::Mark { kind: of, .. } => of,
+    };
     (
-        revocation.selector.claim().unwrap_or(""),
+        of,
         revocation.selector.value().as_str(),
+        revocation.selector.issuer.as_deref(),
         revocation.issued_up_to,
         revocation.mode == Mode::Disconnect,
         expires,
@@ -94,19 +135,27 @@ pub(crate) fn row(revocation: &Revocation, expires: u64, accepted_at: u64) -> Ro
     )
 }
 
+/// Returns the row of a revocation that an earlier format holds.
+pub(crate) fn row_of_format_3<'r>(row: RowOf3<'r>) -> RowOf<'r> {
+    let (claim, value, issued_up_to, disconnects, expires, accepted_at, validity, id, by, reason, extends) =
+        row;
+    let issuer = None;
+    (claim, value, issuer, issued_up_to, disconnects, expires, accepted_at, validity, id, by, reason, extends)
+}
+
 /// Returns when the revocation of a row expires.
 pub(crate) fn expires_of(row: &RowOf<'_>) -> u64 {
-    row.4
+    row.5
 }
 
 /// Returns `true` if the revocation of a row only disconnects.
 pub(crate) fn disconnects(row: &RowOf<'_>) -> bool {
-    row.3
+    row.4
 }
 
 /// Returns the id in a row.
 pub(crate) fn id_of<'r>(row: &RowOf<'r>) -> &'r str {
-    row.7
+    row.8
 }
 
 /// Returns the entry that a node applies when it starts; `None` if the revocation has expired or
@@ -122,16 +171,16 @@ pub(crate) fn entry(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Option<Entry>
 
 /// Returns the record of a row, without its receipts.
 pub(crate) fn record(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Record, RowError> {
-    let (accepted_at, left) = (instant(row.5), left(expires_of(row), now));
+    let (accepted_at, left) = (instant(row.6), left(expires_of(row), now));
     let (revocation, receipts) = (revocation(row)?, BTreeMap::new());
     Ok(Record { seq, revocation, accepted_at, left, receipts, revision: 0, in_stream: false })
 }
 
 fn revocation(row: &RowOf<'_>) -> Result<Revocation, RowError> {
-    let (claim, value, issued_up_to, disconnects, _, _, validity, id, by, reason, extends) = *row;
+    let (of, value, issuer, issued_up_to, disconnects, _, _, validity, id, by, reason, extends) = *row;
     Ok(Revocation {
         id: RevocationId::new(id)?,
-        selector: selector(claim, value)?,
+        selector: selector(of, value)?.issued_by(issuer.map(Into::into)),
         issued_up_to,
         mode: if disconnects { Mode::Disconnect } else { Mode::Revoke },
         validity: duration(validity),
@@ -153,12 +202,12 @@ pub(crate) fn receipt_row(receipt: &Receipt) -> ReceiptRow {
     (since_1970(receipt.applied_at), receipt.connections, receipt.requests, last_payload_at)
 }
 
-fn selector(claim: &str, value: &str) -> Result<Selector, NameError> {
+fn selector(of: &str, value: &str) -> Result<Selector, NameError> {
     let value = value.parse()?;
-    Ok(if claim.is_empty() {
-        Selector::Session(value)
-    } else {
-        Selector::Claim { claim: claim.into(), value }
+    Ok(match of {
+        "" => Selector::session(value),
+        claim if claim.starts_with('/') => Selector::of_claim(claim, value),
+        kind => Selector::mark(kind, value),
     })
 }
 

@@ -11,6 +11,7 @@ use redb::backends::FileBackend;
 use session::NodeName;
 
 use crate::audit::ChainHead;
+use crate::outbox::Outlet;
 use crate::store;
 use redb::{Builder, Database, DatabaseError, StorageError};
 
@@ -27,6 +28,8 @@ pub struct Config {
     /// Whether the node is in a cluster: the log then also stores which revocations are not shared
     /// yet, and what was lifted.
     pub clustered: bool,
+    /// Who revocations are reported to: each has a queue in the folder.
+    pub outlets: Vec<Outlet>,
 }
 
 /// The logs cannot be opened. No revocation is lost. A new folder may have been created, and a

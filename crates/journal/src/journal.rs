@@ -11,14 +11,15 @@ use std::time::SystemTime;
 use parking_lot::RwLock;
 use redb::Database;
 use session::{
-    Appended, Entry, Log, LogError, NodeName, Operation, Place, Position, Receipt, Record, Revocation,
-    RevocationId, Seq, StateCursor, StatePage,
+    Appended, Appending, Entry, Log, LogError, NodeName, Operation, Place, Position, Receipt, Record,
+    Revocation, RevocationId, Seq, StateCursor, StatePage,
 };
 
 use crate::audit::Audit;
 use crate::clock::{FolderClock, Here};
 use crate::codec;
 use crate::folder::{Config, Folder, JournalError, compacted, open_store, private_file};
+use crate::outbox::{Outbox, Outlet, Reports};
 use crate::shares;
 use crate::store::{self, FORMAT, RedbError};
 use crate::writer::{Committer, Reopen, SharedStore, SharedUnstored, Task};
@@ -32,6 +33,8 @@ pub struct Journal {
     clustered: bool,
     /// How many records are not in the stream yet.
     unshared: Arc<AtomicU64>,
+    /// The queues of what is reported; `None` if nothing is.
+    reports: Option<Arc<Reports>>,
     tasks: Option<SyncSender<Task>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -53,6 +56,8 @@ pub(crate) struct Committing {
     pub(crate) clustered: bool,
     /// How many records are not in the stream yet.
     pub(crate) unshared: u64,
+    /// The queues of what is reported; `None` if nothing is.
+    pub(crate) reports: Option<Arc<Reports>>,
 }
 
 impl Journal {
@@ -91,9 +96,10 @@ impl Journal {
         log.sync().map_err(JournalError::io(&audit))?;
         let clock = FolderClock::resume(store::stamp(&opened).map_err(damaged)?, Here);
         let unshared = shares::unshared_count(&opened).map_err(damaged)?;
+        let reports = Reports::open(&opened, config, clock.now()).map_err(damaged)?;
         let reopen: Reopen = Box::new(move || open_store(&path));
-        let committing = Committing { at_once, clustered: config.clustered, unshared };
-        Self::start(opened, reopen, log, clock, &committing)
+        let committing = Committing { at_once, clustered: config.clustered, unshared, reports };
+        Self::start(opened, reopen, log, clock, committing)
     }
 
     pub(crate) fn start(
@@ -101,12 +107,12 @@ impl Journal {
         reopen: Reopen,
         audit: Audit,
         clock: FolderClock,
-        committing: &Committing,
+        committing: Committing,
     ) -> Result<Self, JournalError> {
         let clock = Arc::new(clock);
         let store: SharedStore = Arc::new(RwLock::new(Some(opened)));
         let unstored = SharedUnstored::default();
-        let &Committing { at_once, clustered, unshared } = committing;
+        let Committing { at_once, clustered, unshared, reports } = committing;
         let unshared = Arc::new(AtomicU64::new(if clustered { unshared } else { 0 }));
         let (tasks, queue) = sync_channel(WAITING);
         let writer = Committer {
@@ -118,10 +124,25 @@ impl Journal {
             at_once,
             clustered,
             unshared: unshared.clone(),
+            reports: reports.clone(),
         };
         let writer = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&queue));
         let writer = writer.map_err(JournalError::io("a thread".as_ref()))?;
-        Ok(Self { store, unstored, clock, clustered, unshared, tasks: Some(tasks), writer: Some(writer) })
+        let (tasks, writer) = (Some(tasks), Some(writer));
+        Ok(Self { store, unstored, clock, clustered, unshared, reports, tasks, writer })
+    }
+
+    /// Returns the queue of an outlet; `None` if nothing is reported to it.
+    pub fn outbox(&self, outlet: Outlet) -> Option<Arc<dyn Outbox>> {
+        self.reports.as_ref()?.outbox(outlet, &self.store, &self.clock)
+    }
+
+    /// Names the node whose receipts are reported: the one under whose name this process stores its
+    /// own.
+    pub fn set_node(&self, node: NodeName) {
+        if let Some(reports) = &self.reports {
+            reports.set_node(node);
+        }
     }
 
     fn ask<T>(&self, task: impl FnOnce(SyncSender<Result<T, LogError>>) -> Task) -> Result<T, LogError> {
@@ -174,6 +195,14 @@ impl Log for Journal {
     }
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
+        // Providers repeat their statements, as many times as they like: what changes nothing is
+        // only read.
+        if revocation.is_standing()
+            && let Ok(Some(known)) = self.find(&revocation.id)
+            && revocation.appending(&known.revocation, known.left) == Appending::Known
+        {
+            return Ok(Appended::Known(Box::new(known)));
+        }
         Ok(match self.ask(|answer| Task::Append(revocation.clone(), answer))? {
             Appended::Known(record) if record.receipts.is_empty() => {
                 let completed = self.find(&revocation.id)?.filter(|found| found.seq == record.seq);
@@ -181,6 +210,13 @@ impl Log for Journal {
             }
             appended => appended,
         })
+    }
+
+    fn unshare(&self, id: &RevocationId) -> Result<(), LogError> {
+        if !self.clustered {
+            return Ok(());
+        }
+        self.ask(|answer| Task::Unshare(id.clone(), answer))
     }
 
     fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
@@ -195,9 +231,11 @@ impl Log for Journal {
     }
 
     fn advance(&self, position: Position) {
-        let pending = &mut self.unstored.lock().position;
-        if pending.is_none_or(|pending| position.supersedes(pending)) {
-            *pending = Some(position);
+        let mut unstored = self.unstored.lock();
+        if unstored.position.is_none_or(|pending| position.supersedes(pending)) {
+            unstored.changes_stream |=
+                unstored.position.is_some_and(|pending| pending.epoch != position.epoch);
+            unstored.position = Some(position);
         }
     }
 

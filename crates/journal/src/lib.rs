@@ -19,6 +19,8 @@ mod clock;
 mod codec;
 mod folder;
 mod journal;
+mod outbox;
+mod pseudonyms;
 mod shares;
 mod store;
 mod writer;
@@ -26,6 +28,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditError, ChainHead, Pseudonyms, Verified, verify};
+pub use audit::{AuditError, ChainHead, Verified, verify};
 pub use folder::{Config, JournalError, committed_audit_head};
 pub use journal::Journal;
+pub use outbox::{Change, ChangeKind, MemoryOutbox, Outbox, OutboxCounts, Outlet, ReportingLog};
+pub use pseudonyms::Pseudonyms;

@@ -124,8 +124,8 @@ pub(crate) fn states(
                 return Ok(page);
             }
             let (seq, row) = row?;
-            if codec::expires_of(&row.value()) > now {
-                let mut record = codec::record(seq.value(), &row.value(), now)?;
+            let mut record = codec::record(seq.value(), &row.value(), now)?;
+            if codec::expires_of(&row.value()) > now && !record.revocation.is_local() {
                 add_place(&mut record, &places, &unshared)?;
                 page.next = Some(StateCursor::Revocation(record.seq));
                 page.states.push(record.into());

@@ -1,10 +1,11 @@
 //! The revocation log in its store: reads, and the transaction of a commit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use session::{
-    Appended, Entry, Epoch, KnownState, Mode, NodeName, Operation, Place, Position, Receipt, Record,
+    Appended, Appending, Entry, Epoch, KnownState, NodeName, Operation, Place, Position, Receipt, Record,
     Replaced, Revocation, RevocationId, Seq, StateChange,
 };
 
@@ -12,12 +13,13 @@ use crate::audit::ChainHead;
 use crate::clock::Stamp;
 use crate::codec::{
     self, EXPIRIES, IDS, LIFT_EXPIRIES, LIFTS, NEVER, NUMBERS, PLACES, RECEIPTS, RECEIPTS_1, REVOCATIONS,
-    ReceiptRow, Row, RowError, TEXTS, UNSHARED,
+    REVOCATIONS_3, ReceiptRow, Row, RowError, TEXTS, UNSHARED,
 };
+use crate::outbox::{OutboxTables, Reports};
 use crate::shares::{self, Shares};
 
 /// The format that this program writes, and the newest it reads.
-pub(crate) const FORMAT: u64 = 3;
+pub(crate) const FORMAT: u64 = 4;
 
 /// Reading or writing failed.
 #[derive(Debug, thiserror::Error)]
@@ -69,23 +71,31 @@ pub(crate) fn format(store: &Database) -> Result<u64, RedbError> {
 }
 
 /// Upgrades a store of an older format to this one. The receipts of format 1 become those of
-/// `node`. The position of format 2 had no epoch, so nothing is known of it.
+/// `node`. The position of format 2 had no epoch, so nothing is known of it. The revocations of
+/// format 3 were of tokens of every issuer.
 pub(crate) fn upgrade(store: &Database, from: u64, node: &NodeName) -> Result<(), RedbError> {
     let write = store.begin_write()?;
-    if from == 1 {
+    if from < 2 {
         let mut receipts = write.open_table(RECEIPTS)?;
         for row in write.open_table(RECEIPTS_1)?.iter()? {
             let (seq, receipt) = row?;
             receipts.insert((seq.value(), node.as_str()), receipt.value())?;
         }
     }
-    write.delete_table(RECEIPTS_1)?;
-    fill_shares(&write)?;
-    {
-        let mut numbers = write.open_table(NUMBERS)?;
-        numbers.remove("position")?;
-        numbers.insert("format", FORMAT)?;
+    if from < 3 {
+        write.delete_table(RECEIPTS_1)?;
+        fill_shares(&write)?;
+        write.open_table(NUMBERS)?.remove("position")?;
     }
+    {
+        let mut revocations = write.open_table(REVOCATIONS)?;
+        for row in write.open_table(REVOCATIONS_3)?.iter()? {
+            let (seq, row) = row?;
+            revocations.insert(seq.value(), codec::row_of_format_3(row.value()))?;
+        }
+    }
+    write.delete_table(REVOCATIONS_3)?;
+    write.open_table(NUMBERS)?.insert("format", FORMAT)?;
     Ok(write.commit()?)
 }
 
@@ -205,6 +215,8 @@ pub(crate) struct Tables<'c> {
     texts: Table<'c, &'static str, &'static str>,
     /// Only of a node in a cluster.
     shares: Option<Shares<'c>>,
+    /// Only of a node that reports revocations.
+    outbox: Option<OutboxTables<'c>>,
     now: u64,
     wall: u64,
 }
@@ -215,8 +227,15 @@ pub(crate) enum Recorded {
     Nothing,
     /// A revocation is stored.
     Revoked(Entry),
-    /// The known revocation lasts longer, by this much.
-    Extended(Entry, Duration),
+    /// The known revocation lasts longer, or has a later bound.
+    Extended {
+        /// What is in force now.
+        entry: Entry,
+        /// By how much longer it lasts.
+        longer: Duration,
+        /// Whether its bound is later.
+        moves_bound: bool,
+    },
     /// A revocation was removed.
     Lifted(Box<Record>),
 }
@@ -226,10 +245,18 @@ impl Commit {
         Ok(Self(store.begin_write()?))
     }
 
-    pub(crate) fn tables(&self, now: u64, wall: u64, clustered: bool) -> Result<Tables<'_>, RedbError> {
+    pub(crate) fn tables(
+        &self,
+        now: u64,
+        wall: u64,
+        clustered: bool,
+        reports: Option<&Arc<Reports>>,
+    ) -> Result<Tables<'_>, RedbError> {
         let shares = if clustered { Some(Shares::open(&self.0)?) } else { None };
+        let outbox = reports.map(|reports| OutboxTables::open(&self.0, reports, now, wall)).transpose()?;
         Ok(Tables {
             shares,
+            outbox,
             revocations: self.0.open_table(REVOCATIONS)?,
             receipts: self.0.open_table(RECEIPTS)?,
             ids: self.0.open_table(IDS)?,
@@ -247,31 +274,55 @@ impl Commit {
     }
 }
 
-impl Tables<'_> {
+impl<'c> Tables<'c> {
+    /// Returns the queues of what is reported; `None` if nothing is.
+    pub(crate) fn outbox(&mut self) -> Option<&mut OutboxTables<'c>> {
+        self.outbox.as_mut()
+    }
+
     /// See [`session::Log::append`].
     pub(crate) fn append(&mut self, revocation: &Revocation) -> Result<Appended, RedbError> {
-        let mut known = self.find(&revocation.id)?;
-        if let Some(known) = &mut known {
-            if !known.revocation.is_same(revocation) {
-                return Ok(Appended::Conflict);
+        let Some(mut known) = self.find(&revocation.id)? else {
+            let place = self.clear(&revocation.id, None)?;
+            let seq = self.insert(revocation)?;
+            if let Some(shares) = self.shares.as_mut().filter(|_| !revocation.is_local()) {
+                shares.set(seq, place, false)?;
             }
-            if !revocation.extends || self.outlasts(known, revocation) {
+            return Ok(Appended::New { seq });
+        };
+        match revocation.appending(&known.revocation, known.left) {
+            Appending::Conflict => Ok(Appended::Conflict),
+            Appending::Known => {
                 // The other nodes may have lifted it, and do not know that it is wanted again.
-                if revocation.extends
-                    && let Some(shares) = &mut self.shares
-                {
-                    let place = shares.place(known)?;
-                    shares.set(known.seq, place, false)?;
+                if revocation.extends && !revocation.is_standing() {
+                    self.unshare_known(&mut known)?;
                 }
-                return Ok(Appended::Known(Box::new(known.clone())));
+                Ok(Appended::Known(Box::new(known)))
+            }
+            Appending::Extended(extended) => {
+                let replaces = Replaced { seq: known.seq, selector: known.revocation.selector.clone() };
+                let place = self.clear(&revocation.id, Some(known))?;
+                let seq = self.insert(&extended)?;
+                if let Some(shares) = &mut self.shares {
+                    shares.set(seq, place, false)?;
+                }
+                Ok(Appended::Extended { seq, replaces, revocation: Box::new(extended) })
             }
         }
-        let (replaces, place) = self.clear(&revocation.id, known)?;
-        let seq = self.insert(revocation)?;
-        if let Some(shares) = &mut self.shares {
-            shares.set(seq, place, false)?;
+    }
+
+    /// See [`session::Log::unshare`].
+    pub(crate) fn unshare(&mut self, id: &RevocationId) -> Result<(), RedbError> {
+        match self.find(id)? {
+            Some(mut known) if !known.revocation.is_local() => self.unshare_known(&mut known),
+            _ => Ok(()),
         }
-        Ok(Appended::New { seq, replaces })
+    }
+
+    fn unshare_known(&mut self, known: &mut Record) -> Result<(), RedbError> {
+        let Some(shares) = &mut self.shares else { return Ok(()) };
+        let place = shares.place(known)?;
+        shares.set(known.seq, place, false)
     }
 
     /// Stores an operation of the stream; see [`session::Log::record`].
@@ -303,12 +354,12 @@ impl Tables<'_> {
                 }
             }
             (StateChange::Noted { .. }, None) => shares.move_lift(id, noted)?,
-            (StateChange::Extended, Some(known)) => {
-                shares.set(known.seq, noted, true)?;
-                return self.extend(known, operation);
+            (StateChange::Extended { in_stream }, Some(known)) => {
+                shares.set(known.seq, noted, in_stream)?;
+                return self.extend(&known, operation);
             }
             (StateChange::Taken, known) => return self.take(operation, place, known),
-            (StateChange::Extended, None) => unreachable!("only a known revocation is extended"),
+            (StateChange::Extended { .. }, None) => unreachable!("only a known revocation is extended"),
         }
         Ok(Recorded::Nothing)
     }
@@ -345,29 +396,26 @@ impl Tables<'_> {
         }
     }
 
-    /// Makes the known revocation last as long as the stream says.
-    fn extend(&mut self, known: Record, operation: &Operation) -> Result<Recorded, RedbError> {
-        let Operation::Revoke(longer) = operation else {
+    /// Moves the end and the bound of the known revocation to those of the stream, as far as they
+    /// are later.
+    fn extend(&mut self, known: &Record, operation: &Operation) -> Result<Recorded, RedbError> {
+        let Operation::Revoke(other) = operation else {
             unreachable!("only a revocation extends another one");
         };
         let seq = known.seq;
-        let validity = known.revocation.validity.max(longer.validity);
-        let more = longer.validity.saturating_sub(known.left);
-        let revocation = Revocation { validity, ..known.revocation };
-        let (before, expires) = (self.now.saturating_add(codec::millis(known.left)), self.expires(longer));
+        let stored = known.revocation.extended_by(other);
+        let in_force = Revocation { validity: known.left.max(other.validity), ..stored.clone() };
+        let longer = in_force.validity.saturating_sub(known.left);
+        let moves_bound = in_force.issued_up_to != known.revocation.issued_up_to;
+        let (before, expires) = (self.now.saturating_add(codec::millis(known.left)), self.expires(&in_force));
         self.expiries.remove((before, seq))?;
         if expires != NEVER {
             self.expiries.insert((expires, seq), ())?;
         }
         let accepted_at = codec::since_1970(known.accepted_at);
-        self.revocations.insert(seq, codec::row(&revocation, expires, accepted_at))?;
-        let revocation = Revocation { validity: longer.validity, ..revocation };
-        Ok(Recorded::Extended(Entry::Revoked { seq, revocation, replaces: None }, more))
-    }
-
-    fn outlasts(&self, known: &Record, revocation: &Revocation) -> bool {
-        revocation.mode == Mode::Disconnect
-            || self.expires(revocation) <= self.now.saturating_add(codec::millis(known.left))
+        self.revocations.insert(seq, codec::row(&stored, expires, accepted_at))?;
+        let entry = Entry::Revoked { seq, revocation: in_force, replaces: None };
+        Ok(Recorded::Extended { entry, longer, moves_bound })
     }
 
     /// Returns when a revocation that is accepted now expires, on the folder's clock.
@@ -378,9 +426,9 @@ impl Tables<'_> {
         }
     }
 
-    /// Removes what is known of an id. Returns the number of the known revocation, and the place
-    /// that the stream gave to it, or to its tombstone.
-    fn clear(&mut self, id: &RevocationId, known: Option<Record>) -> Result<(Option<Seq>, Place), RedbError> {
+    /// Removes what is known of an id. Returns the place that the stream gave to the revocation, or
+    /// to its tombstone.
+    fn clear(&mut self, id: &RevocationId, known: Option<Record>) -> Result<Place, RedbError> {
         let mut place = Place::default();
         let replaces = known.as_ref().map(|known| known.seq);
         if let Some(shares) = &mut self.shares {
@@ -393,7 +441,7 @@ impl Tables<'_> {
         if let Some(replaces) = replaces {
             self.remove(replaces)?;
         }
-        Ok((replaces, place))
+        Ok(place)
     }
 
     /// Stores a revocation; returns its number.
@@ -409,9 +457,10 @@ impl Tables<'_> {
         Ok(seq)
     }
 
-    /// Stores a position, unless it is before the stored one in the same stream.
-    pub(crate) fn advance(&mut self, to: Position) -> Result<(), RedbError> {
-        if to.supersedes(position(&self.numbers)?) {
+    /// Stores a position, unless it is before the stored one in the same stream. One that
+    /// `changes_stream` is stored in any case.
+    pub(crate) fn advance(&mut self, to: Position, changes_stream: bool) -> Result<(), RedbError> {
+        if changes_stream || to.supersedes(position(&self.numbers)?) {
             self.numbers.insert("position", to.sequence)?;
             self.numbers.insert("epoch_high", (to.epoch.0 >> 64) as u64)?;
             self.numbers.insert("epoch_low", to.epoch.0 as u64)?;
@@ -435,6 +484,9 @@ impl Tables<'_> {
 
     /// Stores a receipt, unless its revocation has been removed.
     pub(crate) fn receipt(&mut self, seq: Seq, node: &NodeName, receipt: &Receipt) -> Result<(), RedbError> {
+        if let Some(outbox) = &mut self.outbox {
+            outbox.applied(seq, node, receipt)?;
+        }
         if self.revocations.get(seq)?.is_some() {
             self.receipts.insert((seq, node.as_str()), codec::receipt_row(receipt))?;
         }
@@ -481,6 +533,9 @@ impl Tables<'_> {
             self.ids.remove(id)?;
         }
         self.receipts.retain_in((seq, "")..(seq + 1, ""), |_, _| false)?;
+        if let Some(outbox) = &mut self.outbox {
+            outbox.removed(seq)?;
+        }
         self.shares.as_mut().map_or(Ok(()), |shares| shares.remove(seq))
     }
 

@@ -5,13 +5,15 @@ mod crash;
 mod disk;
 mod folder;
 mod model;
+mod outbox;
 mod shares;
+mod standing;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use session::{Appended, Entry, Log, Mode, NodeName, Revocation, RevocationId};
+use session::{Appended, Entry, Log, Mode, NodeName, Revocation, RevocationId, Selector};
 
 use crate::{Config, Journal};
 
@@ -34,7 +36,8 @@ impl Temporary {
     }
 
     fn config(&self) -> Config {
-        Config { folder: self.0.join("data"), audit_key: None, node: NodeName::default(), clustered: false }
+        let folder = self.0.join("data");
+        Config { folder, audit_key: None, node: NodeName::default(), clustered: false, outlets: Vec::new() }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -75,6 +78,14 @@ fn append(journal: &Journal, revocation: &Revocation) -> u64 {
         Ok(Appended::New { seq, .. }) => seq,
         other => panic!("{other:?}"),
     }
+}
+
+/// Returns the standing revocation of a user of an issuer.
+fn standing(issued_up_to: u64, validity: Duration) -> Revocation {
+    let selector = Selector::of_claim("/sub", "alice".parse().expect("a test name is a name"));
+    let selector = selector.issued_by(Some("https://id.example".into()));
+    let (by, reason) = ("issuer:kc".to_owned(), format!("back-channel logout, jti {issued_up_to}"));
+    Revocation::standing("kc", "/sub", selector, issued_up_to, validity, by, reason)
 }
 
 /// Returns the names in force, in the order of the log.

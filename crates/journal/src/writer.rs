@@ -18,11 +18,13 @@ use crate::audit::{Action, Audit};
 use crate::clock::FolderClock;
 use crate::codec;
 use crate::folder::JournalError;
+use crate::outbox::Reports;
 use crate::store::{Commit, Recorded, RedbError, Tables};
 
 /// A request to the writer.
 pub(crate) enum Task {
     Append(Revocation, SyncSender<Result<Appended, LogError>>),
+    Unshare(RevocationId, SyncSender<Result<(), LogError>>),
     Lift(RevocationId, Option<String>, SyncSender<Result<Option<Record>, LogError>>),
     Record(Vec<(Operation, Place)>, SyncSender<Result<Vec<Option<Entry>>, LogError>>),
 }
@@ -39,6 +41,8 @@ pub(crate) struct Unstored {
     pub(crate) receipts: HashMap<(Seq, NodeName), Receipt>,
     /// A position of the stream. Causes no commit.
     pub(crate) position: Option<Position>,
+    /// The position follows one of another stream that was never stored.
+    pub(crate) changes_stream: bool,
     /// How many commits have moved receipts from here to the store.
     pub(crate) commits: u64,
 }
@@ -57,6 +61,8 @@ pub(crate) struct Committer {
     pub(crate) clustered: bool,
     /// How many records are not in the stream yet.
     pub(crate) unshared: Arc<AtomicU64>,
+    /// The queues of what is reported; `None` if nothing is.
+    pub(crate) reports: Option<Arc<Reports>>,
 }
 
 /// How long receipts wait for another commit before they cause one of their own.
@@ -87,6 +93,7 @@ enum CommitFailed {
 /// The answer to a task, which is sent when the task is on disk.
 enum CommitAnswer {
     Appended(Appended),
+    Unshared,
     Lifted(Option<Record>),
     Recorded(Vec<Option<Entry>>),
 }
@@ -107,6 +114,7 @@ impl Committer {
             }
             batch.extend(tasks.try_iter().take(self.at_once.saturating_sub(batch.len())));
             let idle = batch.is_empty() && !behind && self.unstored.lock().receipts.is_empty();
+            let idle = idle && !self.reports.as_ref().is_some_and(|reports| reports.are_behind());
             let idle = idle && self.store.read().is_some();
             if !idle || last.elapsed() >= IDLE {
                 behind = self.commit(batch);
@@ -149,28 +157,37 @@ impl Committer {
         let store = store.as_ref().expect("only this thread removes it");
         let commit = Commit::begin(store)?;
         let wall = codec::since_1970(SystemTime::now());
-        let mut tables = commit.tables(self.clock.now(), wall, self.clustered)?;
-        let position = self.unstored.lock().position;
+        let mut tables = commit.tables(self.clock.now(), wall, self.clustered, self.reports.as_ref())?;
+        let (position, changes_stream) = {
+            let unstored = self.unstored.lock();
+            (unstored.position, unstored.changes_stream)
+        };
         if let Some(position) = position {
-            tables.advance(position)?;
+            tables.advance(position, changes_stream)?;
+        }
+        // Before the tasks: one may lift the revocation of a receipt.
+        let receipts = self.unstored.lock().receipts.clone();
+        for ((seq, node), receipt) in &receipts {
+            tables.receipt(*seq, node, receipt)?;
         }
         let mut answers = Vec::with_capacity(batch.len());
         for task in batch {
             answers.push(task.carry_out(&mut tables, &mut self.audit, wall)?);
         }
-        let receipts = self.unstored.lock().receipts.clone();
-        for ((seq, node), receipt) in &receipts {
-            tables.receipt(*seq, node, receipt)?;
-        }
         let forgotten = tables.expire(FORGOTTEN_AT_ONCE)?;
         self.audit.sync()?;
         tables.note(&self.clock.stamp(), self.audit.head())?;
         let unshared = tables.unshared_count()?;
+        let reported = tables.outbox().map(|outbox| outbox.done());
         drop(tables);
         commit.finish()?;
+        if let Some((reports, reported)) = self.reports.as_ref().zip(reported) {
+            reports.committed(reported);
+        }
         self.unshared.store(unshared, Ordering::Relaxed);
         let mut unstored = self.unstored.lock();
         unstored.position = unstored.position.filter(|later| Some(*later) != position);
+        unstored.changes_stream = false;
         if !receipts.is_empty() {
             unstored.receipts.retain(|key, _| !receipts.contains_key(key));
             unstored.commits += 1;
@@ -189,25 +206,47 @@ impl Task {
         Ok(match self {
             Self::Append(revocation, _) => {
                 let appended = tables.append(revocation)?;
-                if matches!(appended, Appended::New { .. }) {
+                let changed = match &appended {
+                    Appended::New { seq } => Some((*seq, revocation)),
+                    Appended::Extended { seq, revocation: extended, .. } => Some((*seq, &**extended)),
+                    Appended::Known(_) | Appended::Conflict => None,
+                };
+                if let Some((_, revocation)) = changed {
                     audit.add(wall, &audit.entry(Action::Revoke, revocation, revocation.by.as_deref()));
                 }
+                if let Some(outbox) = tables.outbox()
+                    && let Some((seq, revocation)) = changed
+                {
+                    outbox.accepted(seq, revocation)?;
+                }
                 CommitAnswer::Appended(appended)
+            }
+            Self::Unshare(id, _) => {
+                tables.unshare(id)?;
+                CommitAnswer::Unshared
             }
             Self::Lift(id, by, _) => {
                 let lifted = tables.lift(id)?;
                 if let Some(record) = &lifted {
                     audit.add(wall, &audit.entry(Action::Lift, &record.revocation, by.as_deref()));
+                    if let Some(outbox) = tables.outbox() {
+                        outbox.lifted(record, by.as_deref())?;
+                    }
                 }
                 CommitAnswer::Lifted(lifted)
             }
             Self::Record(operations, _) => {
                 if let Some((_, last)) = operations.last() {
-                    tables.advance(last.position)?;
+                    tables.advance(last.position, false)?;
                 }
                 let mut entries = Vec::with_capacity(operations.len());
                 for (operation, place) in operations {
                     let recorded = tables.record(operation, *place)?;
+                    if let (Recorded::Lifted(record), Operation::Lift { by, .. }) = (&recorded, operation)
+                        && let Some(outbox) = tables.outbox()
+                    {
+                        outbox.lifted(record, by.as_deref())?;
+                    }
                     entries.push(recorded.audited(operation, audit, wall));
                 }
                 CommitAnswer::Recorded(entries)
@@ -219,6 +258,7 @@ impl Task {
     fn answer(self, answer: CommitAnswer) {
         match (self, answer) {
             (Self::Append(_, caller), CommitAnswer::Appended(appended)) => drop(caller.send(Ok(appended))),
+            (Self::Unshare(_, caller), CommitAnswer::Unshared) => drop(caller.send(Ok(()))),
             (Self::Lift(_, _, caller), CommitAnswer::Lifted(record)) => drop(caller.send(Ok(record))),
             (Self::Record(_, caller), CommitAnswer::Recorded(entries)) => drop(caller.send(Ok(entries))),
             _ => unreachable!("each task has its own kind of answer"),
@@ -228,6 +268,7 @@ impl Task {
     fn fail(self, error: &str) {
         match self {
             Self::Append(_, caller) => drop(caller.send(Err(LogError(error.into())))),
+            Self::Unshare(_, caller) => drop(caller.send(Err(LogError(error.into())))),
             Self::Lift(_, _, caller) => drop(caller.send(Err(LogError(error.into())))),
             Self::Record(_, caller) => drop(caller.send(Err(LogError(error.into())))),
         }
@@ -246,8 +287,10 @@ impl Recorded {
                 audit.add(wall, &audit.entry(Action::Revoke, revocation, by));
                 Some(entry)
             }
-            (Self::Extended(entry, more), Operation::Revoke(revocation)) => {
-                if more >= AUDITED {
+            (Self::Extended { entry, longer, moves_bound }, _) => {
+                if (longer >= AUDITED || moves_bound)
+                    && let Entry::Revoked { revocation, .. } = &entry
+                {
                     audit.add(wall, &audit.entry(Action::Revoke, revocation, by));
                 }
                 Some(entry)

@@ -39,6 +39,9 @@ pub trait Peers: Send + Sync + 'static {
     /// Returns the other lives that may have a lease.
     fn lives(&self) -> Vec<Incarnation>;
 
+    /// Returns the names of the other nodes that may have a lease.
+    fn names(&self) -> Vec<NodeName>;
+
     /// Returns the limit of the bytes of a request, and of an answer.
     fn max_bytes(&self) -> usize;
 

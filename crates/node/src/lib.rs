@@ -19,6 +19,7 @@ mod order;
 mod peers;
 mod publish;
 mod records;
+mod rendezvous;
 mod revoke;
 mod run;
 mod source;

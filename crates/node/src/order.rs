@@ -151,7 +151,7 @@ impl RevocationOrder {
     }
 }
 
-fn new_id() -> RevocationId {
+pub(crate) fn new_id() -> RevocationId {
     RevocationId::new(&Uuid::new_v4().to_string()).expect("a UUID is short and has no control characters")
 }
 

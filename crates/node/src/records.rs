@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session::{LogError, Record, RevocationId, Seq, SessionName};
+use session::{LogError, Record, RevocationId, Seq, SessionName, Sessions};
 
 use tokio::time::{Instant, sleep};
 
@@ -14,6 +14,12 @@ const RECORDED: Duration = Duration::from_secs(2);
 
 /// How often to look for it.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// The records that are read at once to find those of an issuer.
+const CHUNK: usize = 1000;
+
+/// Limit of the times that this happens for one page.
+const CHUNKS: usize = 20;
 
 impl Node {
     /// Returns the record of a revocation; `None` if no revocation has this id. If another node has
@@ -42,6 +48,42 @@ impl Node {
     /// Fails if the log cannot be read.
     pub async fn records(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
         self.blocking(move |sessions| sessions.log().page(before, limit)).await.map_err(panicked)?
+    }
+
+    /// Returns up to `limit` revocations of tokens of this issuer only, whose numbers are below
+    /// `before`, the newest first. Also returns the number below which to look for more, if there
+    /// may be more. The page may be shorter then: the number of records that are looked at is
+    /// limited.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    pub async fn records_of(
+        &self,
+        issuer: String,
+        mut before: Option<Seq>,
+        limit: usize,
+    ) -> Result<(Vec<Record>, Option<Seq>), LogError> {
+        let read = move |sessions: &Sessions| {
+            let mut found = Vec::new();
+            for _ in 0..CHUNKS {
+                let chunk = sessions.log().page(before, CHUNK)?;
+                let is_last = chunk.len() < CHUNK;
+                before = chunk.last().map(|last| last.seq);
+                let of_issuer =
+                    |record: &Record| record.revocation.selector.issuer.as_deref() == Some(&*issuer);
+                found.extend(chunk.into_iter().filter(of_issuer));
+                if found.len() > limit {
+                    found.truncate(limit);
+                    return Ok((found.last().map(|last| last.seq), found));
+                }
+                if is_last {
+                    return Ok((None, found));
+                }
+            }
+            Ok((before, found))
+        };
+        let (next, found) = self.blocking(read).await.map_err(panicked)??;
+        Ok((found, next))
     }
 
     /// Returns whether the session is revoked now, whatever its token.

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use session::{Accepted, Kill, LogError, Receipt, Record, Revocation, RevocationId, RevokeError, Sessions};
+use session::{
+    Accepted, Kill, LogError, Mode, Receipt, Record, Revocation, RevocationId, RevokeError, Selector,
+    Sessions,
+};
 use tokio::task::{JoinError, yield_now};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::bus::{IdTaken, NoQuorum};
 use crate::node::Node;
-use crate::spread::Spread;
+use crate::order::new_id;
+use crate::spread::{Reach, Spread};
 
 /// The outcome of a revocation: its record and, in a cluster, how far it has got. `None` also if
 /// another node has accepted it, or this one before it was restarted.
@@ -17,6 +21,10 @@ use crate::spread::Spread;
 pub enum Outcome {
     /// It is in force, and its effects are in the record's receipts.
     Done(Box<Record>, Option<Spread>),
+    /// One that [extends](Revocation::extends) has changed nothing: the same is in force, for at
+    /// least as long. Connections that were still open are terminated all the same; the receipt of
+    /// this node says how many.
+    Again(Box<Record>, Option<Spread>),
     /// It was accepted before.
     Before(Box<Record>, Option<Spread>),
 }
@@ -54,6 +62,9 @@ pub enum NotLifted {
     #[error(transparent)]
     NoQuorum(#[from] NoQuorum),
 }
+
+/// How often to look whether a revocation that was announced before is complete.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Number of connections to terminate before the task yields: less than a millisecond of work.
 const TERMINATED_AT_ONCE: usize = 256;
@@ -97,21 +108,34 @@ impl Node {
         if self.is_queue_full() {
             return Err(NotRevoked::QueueFull);
         }
-        let accept = move |sessions: &Sessions| (sessions.accept(&revocation, forced), revocation);
+        // Without a lease, it may not know that another node has lifted what is repeated here.
+        let is_certain = self.lease().is_none_or(|lease| lease.fence().is_open());
+        let accept = move |sessions: &Sessions| {
+            let accepted = sessions.accept(&revocation, forced);
+            match &accepted {
+                Ok(Accepted::Again(_, known)) if known.is_standing() && !is_certain => {
+                    let unshared = sessions.log().unshare(&known.id);
+                    (unshared.map_err(RevokeError::Log).and(accepted), revocation)
+                }
+                _ => (accepted, revocation),
+            }
+        };
         let (accepted, revocation) = self.blocking(accept).await?;
+        let deadline = Instant::now() + within;
         // The other nodes hear of it at once, before connections are terminated here. It is also
         // sent to them if it could not be recorded here.
-        let lasts = match &accepted {
-            Ok(Accepted::Begun(_)) | Err(RevokeError::Log(_)) => Some(revocation.validity),
-            Ok(Accepted::Again(_, left)) => Some(*left),
+        let in_force = match &accepted {
+            Ok(Accepted::Begun(_)) | Err(RevokeError::Log(_)) => Some(&revocation),
+            Ok(Accepted::Extended(_, extended)) => Some(&**extended),
+            // They have it, or it is on its way to them.
+            Ok(Accepted::Again(_, known)) if known.is_standing() && is_certain => None,
+            Ok(Accepted::Again(_, known)) => Some(&**known),
             Ok(Accepted::Before(_)) | Err(_) => None,
         };
-        let announced = lasts.zip(self.bus()).map(|(validity, bus)| {
-            let announced = Revocation { validity, ..revocation.clone() };
-            (bus.announce(announced), Instant::now() + within)
-        });
-        let kill = match accepted? {
-            Accepted::Begun(kill) | Accepted::Again(kill, _) => kill,
+        let announced = in_force.zip(self.bus()).map(|(in_force, bus)| bus.announce(in_force.clone()));
+        let (kill, is_new) = match accepted? {
+            Accepted::Begun(kill) | Accepted::Extended(kill, _) => (kill, true),
+            Accepted::Again(kill, _) => (kill, false),
             Accepted::Before(record) => {
                 let spread = self.spread(&revocation.id);
                 return Ok(Outcome::Before(record, spread));
@@ -119,13 +143,15 @@ impl Node {
         };
         let receipt = terminate(kill).await;
         let (mode, seconds) = (revocation.mode.as_str(), revocation.validity.as_secs());
-        tracing::info!(mode, seconds, connections = receipt.connections, "sessions revoked");
+        if is_new || receipt.connections > 0 {
+            tracing::info!(mode, seconds, connections = receipt.connections, "sessions revoked");
+        }
         let spread = match announced {
-            Some((spreading, deadline)) => Some(match timeout_at(deadline, spreading).await {
+            Some(spreading) => Some(match timeout_at(deadline, spreading).await {
                 Ok(spread) => spread.map_err(|IdTaken| RevokeError::Conflict)?,
                 Err(_) => self.spread(&revocation.id).unwrap_or_else(Spread::queued),
             }),
-            None => None,
+            None => self.spread_until(&revocation.id, deadline).await,
         };
         let record_of = move |sessions: &Sessions| record_of(sessions, revocation, asked_at);
         let mut record = self.blocking(record_of).await?;
@@ -133,7 +159,72 @@ impl Node {
         if let Some(spread) = &spread {
             spread.add_receipts(&mut record);
         }
-        Ok(Outcome::Done(Box::new(record), spread))
+        Ok(match is_new {
+            true => Outcome::Done(Box::new(record), spread),
+            false => Outcome::Again(Box::new(record), spread),
+        })
+    }
+
+    /// Returns how far a revocation has got that was announced before, as soon as it is complete,
+    /// or at the deadline; `None` as [`Node::spread`].
+    async fn spread_until(&self, id: &RevocationId, deadline: Instant) -> Option<Spread> {
+        loop {
+            let spread = self.spread(id)?;
+            if spread.reach == Reach::Complete || Instant::now() >= deadline {
+                return Some(spread);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Terminates the connections of tokens with a [mark](session::Selected::Mark), at this node
+    /// only: each node of a cluster learns by itself what the mark says. The tokens stay legal. The
+    /// log has a record of it, and the audit log a line. Returns the record, with the receipt of
+    /// this node.
+    ///
+    /// Runs in a task of its own, so that it continues if the caller is cancelled.
+    ///
+    /// # Errors
+    /// Fails with [`RevokeError::Log`] if it could not be recorded. The connections are terminated
+    /// all the same.
+    pub async fn disconnect_here(
+        &self,
+        selector: Selector,
+        by: Option<String>,
+        reason: Option<String>,
+    ) -> Result<Box<Record>, NotRevoked> {
+        debug_assert!(selector.mark_kind().is_some(), "all nodes carry out what selects by claims");
+        let node = self.clone();
+        let disconnected = tokio::spawn(async move {
+            let asked_at = SystemTime::now();
+            let revocation = Revocation {
+                id: new_id(),
+                selector,
+                issued_up_to: None,
+                mode: Mode::Disconnect,
+                validity: Duration::ZERO,
+                by,
+                reason,
+                extends: false,
+            };
+            let accept = move |sessions: &Sessions| (sessions.accept(&revocation, true), revocation);
+            let (accepted, revocation) = node.blocking(accept).await?;
+            let receipt = match accepted? {
+                Accepted::Begun(kill) | Accepted::Extended(kill, _) | Accepted::Again(kill, _) => {
+                    Some(terminate(kill).await)
+                }
+                Accepted::Before(_) => None,
+            };
+            let record_of = move |sessions: &Sessions| record_of(sessions, revocation, asked_at);
+            let mut record = node.blocking(record_of).await?;
+            record.receipts.extend(receipt.map(|receipt| (node.name().clone(), receipt)));
+            Ok(Box::new(record))
+        });
+        let disconnected = disconnected.await?;
+        if let Err(NotRevoked::Refused(RevokeError::Log(error))) = &disconnected {
+            tracing::error!(%error, "sessions disconnected, but that is not recorded");
+        }
+        disconnected
     }
 
     /// Returns how far the latest revocation or lift of this id has got in the cluster; `None`
@@ -180,7 +271,7 @@ impl Node {
 impl Outcome {
     /// Returns how far the revocation has got; `None` without a cluster, or if that is not known.
     pub fn spread(&self) -> Option<&Spread> {
-        let (Self::Done(_, spread) | Self::Before(_, spread)) = self;
+        let (Self::Done(_, spread) | Self::Again(_, spread) | Self::Before(_, spread)) = self;
         spread.as_ref()
     }
 }

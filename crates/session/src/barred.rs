@@ -22,11 +22,15 @@ struct BarredEntry {
 }
 
 impl Barred {
-    /// Adds an entry. If the revocation has one already, it is extended, never shortened.
+    /// Adds an entry. If the revocation has one already, its end and its bound move, and only to
+    /// later times.
     pub(crate) fn insert(&mut self, fingerprint: Fingerprint, seq: Seq, until: Tick, issued_up_to: u32) {
         let known = self.0.find_mut(fingerprint.bits(), |entry| entry.is(fingerprint, seq));
         match known {
-            Some(known) => known.until = known.until.max(until),
+            Some(known) => {
+                known.until = known.until.max(until);
+                known.issued_up_to = known.issued_up_to.max(issued_up_to);
+            }
             None => {
                 let entry = BarredEntry { fingerprint, seq, until, issued_up_to };
                 self.0.insert_unique(fingerprint.bits(), entry, BarredEntry::bits);
@@ -106,7 +110,7 @@ mod tests {
 
     #[test]
     fn revocations_of_one_selector_stand_beside_each_other() {
-        let print = Fingerprints::new().of_claim("/sub", "alice").fingerprint();
+        let print = Fingerprints::new().of_claim(None, "/sub", "alice").fingerprint();
         let mut barred = Barred::default();
         barred.insert(print, 1, Tick(10), ALL);
         barred.insert(print, 2, Tick(20), 1000);
@@ -122,13 +126,25 @@ mod tests {
 
     #[test]
     fn the_same_revocation_again_is_one_entry_that_is_never_shortened() {
-        let print = Fingerprints::new().of_claim("/sub", "alice").fingerprint();
+        let print = Fingerprints::new().of_claim(None, "/sub", "alice").fingerprint();
         let mut barred = Barred::default();
         for until in [10, 20, 5] {
             barred.insert(print, 1, Tick(until), ALL);
         }
         assert_eq!(barred.len(), 1);
         assert!(barred.bars(print, ALL, Tick(19)));
+    }
+
+    #[test]
+    fn a_bound_that_moves_never_moves_back() {
+        let print = Fingerprints::new().of_claim(None, "/sub", "alice").fingerprint();
+        let mut barred = Barred::default();
+        for (until, issued_up_to, barred_up_to) in [(10, 100, 100), (5, 200, 200), (9, 50, 200)] {
+            barred.insert(print, 1, Tick(until), issued_up_to);
+            assert!(barred.bars(print, barred_up_to, Tick(9)), "{issued_up_to}");
+            assert!(!barred.bars(print, barred_up_to + 1, Tick(9)), "{issued_up_to}");
+        }
+        assert_eq!((barred.len(), barred.bars(print, 0, Tick(10))), (1, false));
     }
 
     #[derive(Clone, Debug)]
@@ -167,8 +183,8 @@ mod tests {
                 match step {
                     Step::Insert { print, seq, until, issued_up_to } => {
                         barred.insert(prints[print], seq, Tick(until), issued_up_to);
-                        let known = map.entry((print, seq)).or_insert((0, issued_up_to));
-                        known.0 = known.0.max(until);
+                        let known = map.entry((print, seq)).or_insert((0, 0));
+                        *known = (known.0.max(until), known.1.max(issued_up_to));
                     }
                     Step::Remove { print, seq } => {
                         prop_assert_eq!(barred.remove(prints[print], seq), map.remove(&(print, seq)).is_some());

@@ -14,11 +14,41 @@ use crate::selector::Selector;
 /// The configuration of the crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The session claim in tokens of the static key.
     jwt_session_field: ClaimPointer,
+    issuers: Vec<IssuerClaims>,
+    has_static_key: bool,
+    /// The claims that the operator has named.
+    listed: Vec<ClaimPointer>,
+    /// All claims that tokens can be revoked by, with their texts.
     revocation_claims: Vec<(ClaimPointer, Arc<str>)>,
     expiry: Expiry,
     node: NodeName,
 }
+
+/// What the configuration says of an issuer of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerField {
+    /// The text of `iss` in its tokens (RFC 7519, section 4.1.1).
+    pub issuer: Arc<str>,
+    /// The JSON Pointer (RFC 6901) of the session claim in its tokens.
+    pub session_field: String,
+    /// JSON Pointers of further claims that tokens can be revoked by. `/sub` and `/sid` always are
+    /// among them.
+    pub selectable: Vec<String>,
+}
+
+/// An [`IssuerField`] that was parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct IssuerClaims {
+    issuer: Arc<str>,
+    session_field: ClaimPointer,
+    selectable: Vec<ClaimPointer>,
+}
+
+/// The claims that tokens of issuers can always be revoked by: statements of issuers name users and
+/// sessions by them (OpenID Connect Back-Channel Logout 1.0, section 2.4).
+const OF_ISSUERS: [&str; 2] = ["/sub", "/sid"];
 
 /// What happens to a connection whose token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +66,28 @@ pub enum Expiry {
 
 /// No token can have this selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("tokens cannot be revoked by the claim {claim:?}; expected one of {expected}")]
-pub struct SelectorError {
-    /// The claim that was asked for.
-    pub claim: String,
-    /// The claims that are possible, separated by commas.
-    pub expected: String,
+pub enum SelectorError {
+    /// Tokens cannot be revoked by this claim.
+    #[error("tokens cannot be revoked by the claim {claim:?}; expected one of {expected}")]
+    Claim {
+        /// The claim that was asked for.
+        claim: String,
+        /// The claims that are possible, separated by commas.
+        expected: String,
+    },
+    /// No issuer with this text is configured.
+    #[error("{}", unknown_issuer(expected))]
+    Issuer {
+        /// The issuers that are configured, separated by commas.
+        expected: String,
+    },
+}
+
+fn unknown_issuer(expected: &str) -> String {
+    match expected {
+        "" => "no issuer is configured".to_owned(),
+        _ => format!("expected one of {expected}"),
+    }
 }
 
 /// A claim is missing or cannot be used. Holds the pointer to the claim, never its value.
@@ -81,6 +127,9 @@ impl Config {
         let pointer = ClaimPointer::parse(jwt_session_field)?;
         Ok(Self {
             jwt_session_field: pointer,
+            issuers: Vec::new(),
+            has_static_key: true,
+            listed: Vec::new(),
             revocation_claims: Vec::new(),
             expiry: Expiry::Ignored,
             node: NodeName::default(),
@@ -97,15 +146,107 @@ impl Config {
         pointers: impl IntoIterator<Item = &'p str>,
     ) -> Result<Self, ClaimPointerError> {
         for text in pointers {
-            let pointer = ClaimPointer::parse(text)?;
+            self.listed.push(ClaimPointer::parse(text)?);
+        }
+        Ok(self.with_all_claims())
+    }
+
+    /// Returns the configuration with these issuers of tokens. `has_static_key` says whether there
+    /// are tokens without an issuer too: those of the static key, whose session claim is that of
+    /// [`Config::new`].
+    ///
+    /// If all sources of tokens have the same session claim, tokens are selected by it as their
+    /// session. If not, they can be selected by the session claim of each source as by another
+    /// claim too, so that it reaches all tokens that have it.
+    ///
+    /// # Errors
+    /// Fails if a session claim, or another one, is not a JSON Pointer to a claim.
+    pub fn with_issuers(
+        mut self,
+        issuers: Vec<IssuerField>,
+        has_static_key: bool,
+    ) -> Result<Self, ClaimPointerError> {
+        let parsed = |field: IssuerField| {
+            let selectable = field.selectable.iter().map(|text| ClaimPointer::parse(text));
+            Ok(IssuerClaims {
+                issuer: field.issuer,
+                session_field: ClaimPointer::parse(&field.session_field)?,
+                selectable: selectable.collect::<Result<_, _>>()?,
+            })
+        };
+        self.issuers = issuers.into_iter().map(parsed).collect::<Result<_, _>>()?;
+        self.has_static_key = has_static_key || self.issuers.is_empty();
+        Ok(self.with_all_claims())
+    }
+
+    /// Computes anew by which claims tokens can be revoked.
+    fn with_all_claims(self) -> Self {
+        let shared = self.shared_session_field().cloned();
+        let of_issuers = OF_ISSUERS.iter().filter(|_| !self.issuers.is_empty());
+        let of_issuers =
+            of_issuers.map(|text| ClaimPointer::parse(text).expect("it is a JSON Pointer to a claim"));
+        let selectable = self.issuers.iter().flat_map(|issuer| issuer.selectable.iter().cloned());
+        let all = self.listed.iter().cloned().chain(of_issuers).chain(selectable);
+        let mut claims: Vec<(ClaimPointer, Arc<str>)> = Vec::new();
+        for pointer in all.chain(self.session_fields().cloned()) {
             // Tokens are selected by their session anyway.
-            let known = pointer == self.jwt_session_field
-                || self.revocation_claims.iter().any(|(known, _)| *known == pointer);
-            if !known {
-                self.revocation_claims.push((pointer, text.into()));
+            if shared.as_ref() != Some(&pointer) && claims.iter().all(|(known, _)| *known != pointer) {
+                let text = pointer.as_str().into();
+                claims.push((pointer, text));
             }
         }
-        Ok(self)
+        Self { revocation_claims: claims, ..self }
+    }
+
+    /// Returns the session claims of all sources of tokens.
+    fn session_fields(&self) -> impl Iterator<Item = &ClaimPointer> {
+        let of_static_key = self.has_static_key.then_some(&self.jwt_session_field);
+        of_static_key.into_iter().chain(self.issuers.iter().map(|issuer| &issuer.session_field))
+    }
+
+    /// Returns the session claim if all sources of tokens have the same.
+    fn shared_session_field(&self) -> Option<&ClaimPointer> {
+        let mut fields = self.session_fields();
+        let first = fields.next()?;
+        fields.all(|field| field == first).then_some(first)
+    }
+
+    /// Returns the issuer with this text.
+    fn issuer(&self, issuer: &str) -> Option<&IssuerClaims> {
+        self.issuers.iter().find(|known| *known.issuer == *issuer)
+    }
+
+    /// Returns the issuers of tokens, in the order in which they were given.
+    pub fn issuers(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.issuers.iter().map(|issuer| &issuer.issuer)
+    }
+
+    /// Returns the issuer of this text, as a selector holds it.
+    ///
+    /// # Errors
+    /// Fails if it is not configured.
+    pub fn known_issuer(&self, issuer: &str) -> Result<Arc<str>, SelectorError> {
+        let known = self.issuer(issuer).map(|known| known.issuer.clone());
+        known.ok_or_else(|| SelectorError::Issuer { expected: joined(self.issuers().map(|known| &**known)) })
+    }
+
+    /// Returns the issuer if selectors distinguish it: there are several sources of tokens, or this
+    /// is not the only one.
+    pub(crate) fn scope<'i>(&self, issuer: Option<&'i str>) -> Option<&'i str> {
+        let is_only = |issuer: &&str| {
+            !self.has_static_key && self.issuers.len() == 1 && *self.issuers[0].issuer == **issuer
+        };
+        issuer.filter(|issuer| !is_only(issuer))
+    }
+
+    /// Returns whether this claim names the session of the tokens that a selector with this issuer
+    /// selects.
+    pub(crate) fn names_session(&self, issuer: Option<&str>, claim: &str) -> bool {
+        let field = match issuer {
+            Some(issuer) => self.issuer(issuer).map(|known| &known.session_field),
+            None => self.shared_session_field(),
+        };
+        field.is_some_and(|field| field.as_str() == claim)
     }
 
     /// Returns the configuration with another behaviour for connections whose tokens expire.
@@ -135,32 +276,43 @@ impl Config {
         self.revocation_claims.iter().map(|(_, text)| &**text)
     }
 
-    /// Returns the selector of tokens with this value of a claim.
+    /// Returns the selector of tokens with this value of a claim: of one issuer, or of every source
+    /// of tokens.
     ///
     /// # Errors
-    /// Fails if tokens cannot be revoked by this claim.
-    pub fn selector(&self, claim: &str, value: SessionName) -> Result<Selector, SelectorError> {
-        if claim == self.jwt_session_field() {
-            return Ok(Selector::Session(value));
+    /// Fails if tokens cannot be revoked by this claim, or the issuer is not configured.
+    pub fn selector(
+        &self,
+        issuer: Option<&str>,
+        claim: &str,
+        value: SessionName,
+    ) -> Result<Selector, SelectorError> {
+        let issuer = issuer.map(|issuer| self.known_issuer(issuer)).transpose()?;
+        if self.names_session(issuer.as_deref(), claim) {
+            return Ok(Selector::session(value).issued_by(issuer));
         }
         match self.revocation_claims.iter().find(|(_, text)| **text == *claim) {
-            Some((_, claim)) => Ok(Selector::Claim { claim: claim.clone(), value }),
+            Some((_, claim)) => Ok(Selector::of_claim(claim.clone(), value).issued_by(issuer)),
             None => {
-                let names = [self.jwt_session_field()].into_iter().chain(self.revocation_claims());
-                let expected = names.collect::<Vec<_>>().join(", ");
-                Err(SelectorError { claim: claim.to_owned(), expected })
+                let session = self.shared_session_field().map(ClaimPointer::as_str);
+                let expected = joined(session.into_iter().chain(self.revocation_claims()));
+                Err(SelectorError::Claim { claim: claim.to_owned(), expected })
             }
         }
     }
 
-    /// Converts a selector of an earlier configuration into one of this configuration.
+    /// Checks that a selector of an earlier configuration can be enforced with this one. That of an
+    /// issuer that is not configured any more can: none of its tokens is let in.
     ///
     /// # Errors
     /// Fails if tokens can no longer be revoked by its claim.
-    pub(crate) fn current(&self, selector: Selector) -> Result<Selector, SelectorError> {
-        match selector {
-            Selector::Session(name) => Ok(Selector::Session(name)),
-            Selector::Claim { claim, value } => self.selector(&claim, value),
+    pub(crate) fn check(&self, selector: &Selector) -> Result<(), SelectorError> {
+        let issuer = selector.issuer.as_deref();
+        match selector.claim() {
+            Some(claim) if issuer.is_none_or(|issuer| self.issuer(issuer).is_some()) => {
+                self.selector(issuer, claim, selector.value().clone()).map(drop)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -183,22 +335,32 @@ impl Config {
         })
     }
 
-    /// The JSON Pointer of the session claim.
+    /// Returns the JSON Pointer of the session claim of tokens of the static key.
     pub fn jwt_session_field(&self) -> &str {
         self.jwt_session_field.as_str()
     }
 
     /// Returns the session that these claims name: a string, or an integer, which stands for its
-    /// decimal digits (d09).
+    /// decimal digits (d09). The session claim is that of the issuer; without one, that of the
+    /// static key.
     ///
     /// # Errors
     /// Fails if the claim is missing or null, neither a string nor an integer, empty, or too long.
-    pub fn session_name(&self, claims: &Map<String, Value>) -> Result<SessionName, ClaimError> {
-        let field = || self.jwt_session_field().to_owned();
-        let claim = present(&self.jwt_session_field, claims);
-        let claim = claim.ok_or_else(|| ClaimError::Missing { field: field() })?;
+    pub fn session_name(
+        &self,
+        issuer: Option<&str>,
+        claims: &Map<String, Value>,
+    ) -> Result<SessionName, ClaimError> {
+        let issuer = issuer.and_then(|issuer| self.issuer(issuer));
+        let pointer = issuer.map_or(&self.jwt_session_field, |issuer| &issuer.session_field);
+        let field = || pointer.as_str().to_owned();
+        let claim = present(pointer, claims).ok_or_else(|| ClaimError::Missing { field: field() })?;
         claim.try_into().map_err(|reason| ClaimError::Invalid { field: field(), reason })
     }
+}
+
+fn joined<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the claim at a pointer. A claim that is null counts as missing.
@@ -220,7 +382,7 @@ mod tests {
     use serde_json::json;
 
     fn name(pointer: &str, claims: &Value) -> Result<String, ClaimError> {
-        let name = Config::new(pointer).unwrap().session_name(claims.as_object().unwrap());
+        let name = Config::new(pointer).unwrap().session_name(None, claims.as_object().unwrap());
         name.map(|name| name.to_string())
     }
 
@@ -246,9 +408,9 @@ mod tests {
         assert_eq!(found(json!({"sub": "alice", "sid": 7, "jti": "j"})).unwrap(), ["/sub=alice", "/sid=7"]);
         assert_eq!(found(json!({"sub": null})).unwrap(), [""; 0]);
         let name = |text: &str| text.parse::<SessionName>().unwrap();
-        assert_eq!(config.selector("/jti", name("j")), Ok(Selector::Session(name("j"))));
-        assert_eq!(config.selector("/sub", name("a")).unwrap().claim(), Some("/sub"));
-        let error = config.selector("/role", name("a")).unwrap_err().to_string();
+        assert_eq!(config.selector(None, "/jti", name("j")), Ok(Selector::session(name("j"))));
+        assert_eq!(config.selector(None, "/sub", name("a")).unwrap().claim(), Some("/sub"));
+        let error = config.selector(None, "/role", name("a")).unwrap_err().to_string();
         assert_eq!(
             error,
             r#"tokens cannot be revoked by the claim "/role"; expected one of /jti, /sub, /sid"#

@@ -20,9 +20,9 @@ use crate::shard::Revoked;
 #[must_use = "dropping a kill carries it out"]
 pub struct Kill {
     sessions: Sessions,
-    key: Key,
     ending: Option<Arc<Ending>>,
-    taken: Option<Arc<Members>>,
+    /// The connections that it has taken out, with the key under which they were registered.
+    taken: Vec<(Key, Arc<Members>)>,
     /// Connections that have not been notified yet, in reverse order. Those of earlier revocations
     /// that are still being carried out come first: they must not send anything either once this
     /// revocation has returned.
@@ -36,23 +36,23 @@ pub struct Kill {
 impl Kill {
     pub(crate) fn new(
         sessions: Sessions,
-        key: Key,
-        revoked: Revoked,
+        revoked: impl IntoIterator<Item = (Key, Revoked)>,
         ending: Ending,
         seq: Option<Seq>,
     ) -> Self {
-        let Revoked { taken, ending: others, .. } = revoked;
-        let mut queue = Vec::new();
-        for members in others.iter().rev().chain(&taken) {
-            let at = queue.len();
-            queue.extend(members.iter().map(|member| member.connection.clone()));
-            queue[at..].reverse();
+        let (mut queue, mut all_taken) = (Vec::new(), Vec::new());
+        for (key, Revoked { taken, ending: others, .. }) in revoked {
+            for members in others.iter().rev().chain(&taken) {
+                let at = queue.len();
+                queue.extend(members.iter().map(|member| member.connection.clone()));
+                queue[at..].reverse();
+            }
+            all_taken.extend(taken.map(|members| (key, members)));
         }
         Self {
             sessions,
-            key,
             ending: Some(Arc::new(ending)),
-            taken,
+            taken: all_taken,
             queue,
             seq,
             connections: 0,
@@ -62,10 +62,9 @@ impl Kill {
     }
 
     /// Returns a kill without connections.
-    pub(crate) fn nothing(sessions: Sessions, key: Key) -> Self {
+    pub(crate) fn nothing(sessions: Sessions) -> Self {
         let ending = Ending::new(Cause::Revoked, sessions.clock().now(), None);
-        let found = Revoked { new: false, taken: None, ending: Vec::new() };
-        Self::new(sessions, key, found, ending, None)
+        Self::new(sessions, None, ending, None)
     }
 
     /// Returns the same kill, which stores no receipt.
@@ -98,8 +97,8 @@ impl Kill {
 
     fn complete(&mut self) -> Receipt {
         while self.step(usize::MAX) {}
-        if let Some(taken) = self.taken.take() {
-            self.sessions.shard(self.key).lock().notified(&taken);
+        for (key, taken) in self.taken.drain(..) {
+            self.sessions.shard(key).lock().notified(&taken);
         }
         let (now, wall) = (self.sessions.clock().now(), self.sessions.clock().wall());
         let last_payload_at =

@@ -26,7 +26,7 @@
 //!
 //! let sessions = Sessions::in_memory(Config::default());
 //! let claims = serde_json::json!({ "sub": "alice", "jti": "alice-laptop" });
-//! let name = sessions.from_claims(claims.as_object().unwrap()).unwrap();
+//! let name = sessions.session_of(claims.as_object().unwrap()).unwrap();
 //!
 //! // The caller owns the connection; the registry holds it weakly.
 //! // Dropping the guard unregisters it.
@@ -48,7 +48,7 @@
 //! | `blacklist` | [`Sessions::blacklist`] |
 //! | `blacklisted?` | [`Sessions::is_blacklisted`] |
 //! | `config` | [`Sessions::config`] |
-//! | `from_claims` | [`Sessions::from_claims`] |
+//! | `from_claims` | [`Sessions::session_of`] |
 //! | `register_connection` | [`Sessions::register_connection`] |
 //!
 //! Beyond RIG, a [`Revocation`] can select tokens by a claim other than the session's, restrict
@@ -95,12 +95,12 @@ pub mod suite;
 mod sync;
 
 pub use clock::Clock;
-pub use config::{ClaimError, Config, Expiry, SelectorError};
+pub use config::{ClaimError, Config, Expiry, IssuerField, SelectorError};
 pub use connection::{Blacklisted, Cause, Connection, Ended, Ending, Notified};
 pub use fence::{Fence, FenceChanged};
 pub use kill::Kill;
 pub use log::{
-    Appended, DISCONNECT_KEPT, Entry, LIFT_KEPT, Log, LogError, Operation, Replaced, SharedState,
+    Appended, Appending, DISCONNECT_KEPT, Entry, LIFT_KEPT, Log, LogError, Operation, Replaced, SharedState,
     StateCursor, StatePage,
 };
 pub use lost_lease::{Fencing, LostLease};
@@ -110,6 +110,6 @@ pub use node_name::NodeName;
 pub use place::{Epoch, KnownState, Place, Position, StateChange};
 pub use pointer::ClaimPointerError;
 pub use revocation::{Mode, Receipt, Record, Revocation, RevocationId, RevocationIdError, Seq};
-pub use selector::Selector;
+pub use selector::{Selected, Selector};
 pub use sessions::{Accepted, Affected, Counts, RevokeError, Sessions};
-pub use subject::{Registration, Subject, TokenTraces};
+pub use subject::{Registration, Subject, TokenTraces, Verified};

@@ -20,10 +20,19 @@ pub enum Appended {
     New {
         /// Its number.
         seq: Seq,
-        /// The number of the revocation that it replaces, if it [extends](Revocation::extends) one.
-        replaces: Option<Seq>,
     },
-    /// An equal revocation with this id is stored already ([`Revocation::is_same`]).
+    /// It has [extended](Revocation::extends) the revocation that had its id: in one commit, the
+    /// two were replaced by one with the later bound and the later end.
+    Extended {
+        /// The number of that one.
+        seq: Seq,
+        /// The revocation that it replaces.
+        replaces: Replaced,
+        /// It, with its remaining validity.
+        revocation: Box<Revocation>,
+    },
+    /// An equal revocation with this id is stored already ([`Revocation::is_same`]). If it was to
+    /// be extended, it has a bound and an end that are as late.
     Known(Box<Record>),
     /// Another revocation with this id is stored already.
     Conflict,
@@ -137,12 +146,21 @@ pub trait Log: Send + Sync + 'static {
     /// registered.
     fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError>;
 
-    /// Stores a revocation; returns once it is stored.
+    /// Stores a revocation; returns once it is stored. [`Revocation::appending`] says what it
+    /// changes if its id is known. A [standing revocation](Revocation::standing) that changes
+    /// nothing causes no commit.
     ///
     /// # Errors
     /// Fails if the revocation is not stored, or if that is not certain. It is in force all the
     /// same, until the process exits.
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError>;
+
+    /// Marks a revocation as not stored in the stream, since other nodes may have lifted it and do
+    /// not know that it is wanted again. Returns once that is stored.
+    ///
+    /// # Errors
+    /// Fails if it is not certain that it is stored.
+    fn unshare(&self, id: &RevocationId) -> Result<(), LogError>;
 
     /// Removes a revocation before it expires, on behalf of `by`; returns its record once that is
     /// certain.
@@ -207,6 +225,17 @@ pub trait Log: Send + Sync + 'static {
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError>;
 }
 
+/// What appending a revocation changes, if its id is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appending {
+    /// Another revocation has its id.
+    Conflict,
+    /// The known one is the same.
+    Known,
+    /// This one replaces the known one.
+    Extended(Revocation),
+}
+
 /// How long the record of a revocation that only disconnects is kept.
 pub const DISCONNECT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -214,18 +243,47 @@ pub const DISCONNECT_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub const LIFT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 impl Revocation {
+    /// Decides what appending it changes: `known` has its id, and lasts for `left`.
+    ///
+    /// Two standing revocations with one id select different tokens if the id of the issuer has
+    /// come to mean another `iss`; then the later one counts.
+    pub fn appending(&self, known: &Self, left: Duration) -> Appending {
+        let are_standing = self.is_standing() && known.is_standing();
+        if !known.is_same(self) && !are_standing {
+            return Appending::Conflict;
+        }
+        let slack = if are_standing { Self::SAME_END } else { Duration::ZERO };
+        let ends_later = self.mode == Mode::Revoke && self.validity > left.saturating_add(slack);
+        let moves = ends_later || !known.covers_ages_of(self) || self.selector != known.selector;
+        if !self.extends || !moves {
+            return Appending::Known;
+        }
+        let mut extended = Self { validity: self.validity.max(left), ..self.clone() };
+        extended.extend_bound(known);
+        Appending::Extended(extended)
+    }
+
+    /// Returns what is stored if the stream extends it by another one that is the same
+    /// ([`StateChange::Extended`](crate::StateChange::Extended)).
+    #[must_use]
+    pub fn extended_by(&self, other: &Self) -> Self {
+        let mut extended = Self { validity: self.validity.max(other.validity), ..other.clone() };
+        extended.extend_bound(self);
+        extended
+    }
+
+    /// Returns `true` if only the node that has accepted it carries it out: it selects tokens by a
+    /// mark. It never gets into the stream of a cluster.
+    pub fn is_local(&self) -> bool {
+        self.selector.mark_kind().is_some()
+    }
+
     /// Returns how long its record is kept.
     pub fn kept_for(&self) -> Duration {
         match self.mode {
             Mode::Revoke => self.validity,
             Mode::Disconnect => DISCONNECT_KEPT,
         }
-    }
-
-    /// Returns `true` if both select the same tokens in the same mode. Who asks, why, and for how
-    /// long does not matter.
-    pub fn is_same(&self, other: &Self) -> bool {
-        (&self.selector, self.issued_up_to, self.mode) == (&other.selector, other.issued_up_to, other.mode)
     }
 }
 
@@ -237,6 +295,10 @@ impl<L: Log> Log for Arc<L> {
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
         (**self).append(revocation)
+    }
+
+    fn unshare(&self, id: &RevocationId) -> Result<(), LogError> {
+        (**self).unshare(id)
     }
 
     fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {

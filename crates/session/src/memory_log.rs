@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::{Clock, Monotonic};
 use crate::log::{
-    Appended, Entry, LIFT_KEPT, Log, LogError, Operation, Replaced, SharedState, StateCursor, StatePage,
+    Appended, Appending, Entry, LIFT_KEPT, Log, LogError, Operation, Replaced, SharedState, StateCursor,
+    StatePage,
 };
 use crate::node_name::NodeName;
 use crate::place::{KnownState, Place, Position, StateChange};
@@ -40,6 +41,7 @@ struct Stored {
     expires: Option<Instant>,
     receipts: BTreeMap<NodeName, Receipt>,
     place: Place,
+    /// The stream has it, or never will: it is local.
     in_stream: bool,
 }
 
@@ -89,23 +91,38 @@ impl Log for MemoryLog {
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
         self.live(|kept, now| {
-            let known = kept.known(&revocation.id);
-            if let Some((seq, known)) = known {
-                if !known.revocation.is_same(revocation) {
-                    return Ok(Appended::Conflict);
-                }
-                if !revocation.extends || known.outlasts(revocation, now) {
+            let wall = self.clock.wall();
+            let Some((seq, known)) = kept.known(&revocation.id) else {
+                let place = kept.unbury(&revocation.id).map(|tombstone| tombstone.place);
+                let is_local = revocation.is_local();
+                let place = place.filter(|_| !is_local).unwrap_or_default();
+                return Ok(Appended::New { seq: kept.insert(revocation, now, wall, place, is_local) });
+            };
+            match revocation.appending(&known.revocation, known.left(now)) {
+                Appending::Conflict => Ok(Appended::Conflict),
+                Appending::Known => {
                     let record = known.record(seq, now);
                     // The other nodes may have lifted it, and do not know that it is wanted again.
-                    if revocation.extends {
+                    if revocation.extends && !revocation.is_standing() {
                         kept.unshare(seq);
                     }
-                    return Ok(Appended::Known(Box::new(record)));
+                    Ok(Appended::Known(Box::new(record)))
+                }
+                Appending::Extended(extended) => {
+                    let (replaces, place) = (known.replaced(seq), known.place);
+                    kept.remove(seq);
+                    let seq = kept.insert(&extended, now, wall, place, false);
+                    Ok(Appended::Extended { seq, replaces, revocation: Box::new(extended) })
                 }
             }
-            let (replaces, place) = kept.remove_id(&revocation.id);
-            let seq = kept.insert(revocation, now, self.clock.wall(), place.unwrap_or_default(), false);
-            Ok(Appended::New { seq, replaces })
+        })
+    }
+
+    fn unshare(&self, id: &RevocationId) -> Result<(), LogError> {
+        self.live(|kept, _| {
+            let seq = kept.known(id).filter(|(_, known)| !known.revocation.is_local()).map(|(seq, _)| seq);
+            seq.into_iter().for_each(|seq| kept.unshare(seq));
+            Ok(())
         })
     }
 
@@ -152,7 +169,9 @@ impl Log for MemoryLog {
                 Some(StateCursor::Revocation(seq)) => (Bound::Excluded(*seq), Bound::Unbounded),
                 Some(StateCursor::Lift(id)) => (Bound::Excluded(Seq::MAX), Bound::Excluded(id.clone())),
             };
-            let records = kept.records.range((seq, Bound::Unbounded)).map(|(seq, stored)| {
+            let records = kept.records.range((seq, Bound::Unbounded));
+            let records = records.filter(|(_, stored)| !stored.revocation.is_local());
+            let records = records.map(|(seq, stored)| {
                 let state = SharedState {
                     operation: Operation::Revoke(stored.remaining(now)),
                     revision: stored.place.revision + u32::from(!stored.in_stream),
@@ -219,17 +238,18 @@ impl Kept {
                 }
                 None
             }
-            StateChange::Extended => {
+            StateChange::Extended { in_stream } => {
                 let seq = self.ids.get(id).copied()?;
-                self.note(seq, place, true);
+                self.note(seq, place, in_stream);
                 self.extend(seq, operation, now)
             }
             StateChange::Taken => match operation {
                 Operation::Revoke(revocation) => {
-                    let replaces = self
-                        .known(id)
-                        .map(|(seq, stored)| Replaced { seq, selector: stored.revocation.selector.clone() });
-                    self.remove_id(id);
+                    let replaces = self.known(id).map(|(seq, stored)| stored.replaced(seq));
+                    match &replaces {
+                        Some(replaced) => drop(self.remove(replaced.seq)),
+                        None => drop(self.unbury(id)),
+                    }
                     let seq = self.insert(revocation, now, wall, place, true);
                     Some(Entry::Revoked { seq, revocation: revocation.clone(), replaces })
                 }
@@ -274,15 +294,15 @@ impl Kept {
     }
 
     fn extend(&mut self, seq: Seq, operation: &Operation, now: Instant) -> Option<Entry> {
-        let (Operation::Revoke(longer), Some(stored)) = (operation, self.records.get_mut(&seq)) else {
+        let (Operation::Revoke(other), Some(stored)) = (operation, self.records.get_mut(&seq)) else {
             return None;
         };
         if let Some(known) = stored.expires {
             self.expiries.remove(&(known, seq));
         }
-        stored.expires = now.checked_add(longer.validity);
+        stored.expires = now.checked_add(stored.left(now).max(other.validity));
         self.expiries.extend(stored.expires.map(|expires| (expires, seq)));
-        stored.revocation.validity = stored.revocation.validity.max(longer.validity);
+        stored.revocation = stored.revocation.extended_by(other);
         Some(Entry::Revoked { seq, revocation: stored.remaining(now), replaces: None })
     }
 
@@ -349,16 +369,6 @@ impl Kept {
         }
     }
 
-    /// Removes the revocation of this id, or its tombstone. Returns the number of the revocation,
-    /// and the place that the stream gave to either.
-    fn remove_id(&mut self, id: &RevocationId) -> (Option<Seq>, Option<Place>) {
-        let seq = self.ids.get(id).copied();
-        match seq.and_then(|seq| self.remove(seq)) {
-            Some(stored) => (seq, Some(stored.place)),
-            None => (None, self.unbury(id).map(|tombstone| tombstone.place)),
-        }
-    }
-
     fn remove(&mut self, seq: Seq) -> Option<Stored> {
         let stored = self.records.remove(&seq)?;
         self.ids.remove(&stored.revocation.id);
@@ -375,12 +385,8 @@ fn left(expires: Option<Instant>, now: Instant) -> Duration {
 }
 
 impl Stored {
-    /// Returns `true` if it lasts at least as long as `revocation` would, accepted now. A
-    /// revocation that only disconnects has no duration.
-    fn outlasts(&self, revocation: &Revocation, now: Instant) -> bool {
-        let expires = now.checked_add(revocation.kept_for());
-        revocation.mode == Mode::Disconnect
-            || self.expires.is_none_or(|known| expires.is_some_and(|expires| expires <= known))
+    fn replaced(&self, seq: Seq) -> Replaced {
+        Replaced { seq, selector: self.revocation.selector.clone() }
     }
 
     fn left(&self, now: Instant) -> Duration {
@@ -400,7 +406,7 @@ impl Stored {
             left: self.left(now),
             receipts: self.receipts.clone(),
             revision: self.place.revision,
-            in_stream: self.in_stream,
+            in_stream: self.in_stream && !self.revocation.is_local(),
         }
     }
 }

@@ -83,8 +83,12 @@ pub enum StateChange {
         /// Whether the state is in the stream now.
         in_stream: bool,
     },
-    /// The known revocation is in the stream, where it lasts longer.
-    Extended,
+    /// The known revocation lasts longer in the stream, or has a later bound there: the later of
+    /// each counts.
+    Extended {
+        /// Whether the stream has the state with both now.
+        in_stream: bool,
+    },
     /// The operation replaces whatever is known.
     Taken,
 }
@@ -98,22 +102,30 @@ impl KnownState<'_> {
     /// learn operations in:
     ///
     /// - If there are two states of an id, the one with the higher revision wins.
-    /// - Two revocations that select the same merge: the later end wins.
+    /// - Two revocations that select the same merge: the later end wins, and the later bound of two
+    ///   that [extend](Revocation::extends).
     /// - If the revision is the same and the content is not, the stream's latest position wins.
+    ///   A log that has missed a lift between the two keeps the later ones.
     /// - A lift removes only what its author has seen. A revocation that was accepted here and is
     ///   not in the stream yet stays; it comes after the lift when it gets there.
     pub fn change(&self, operation: &Operation, place: Place) -> StateChange {
         let is_newer = place.revision > self.place.revision;
+        if self.revocation.is_some_and(|(known, _)| known.is_local()) {
+            // The stream never has its id.
+            return StateChange::Nothing;
+        }
         match (self.revocation, operation) {
             _ if place.revision < self.place.revision => StateChange::Nothing,
             (Some((known, left)), Operation::Revoke(revocation)) if known.is_same(revocation) => {
-                match revocation.mode {
-                    Mode::Disconnect => StateChange::Noted { in_stream: true },
-                    Mode::Revoke if revocation.validity > left => StateChange::Extended,
-                    Mode::Revoke => {
-                        let covers = revocation.validity.saturating_add(SAME_END) >= left;
-                        StateChange::Noted { in_stream: self.in_stream || covers }
-                    }
+                if revocation.mode == Mode::Disconnect {
+                    return StateChange::Noted { in_stream: true };
+                }
+                let covers =
+                    revocation.validity.saturating_add(SAME_END) >= left && revocation.covers_ages_of(known);
+                let in_stream = self.in_stream || covers;
+                match revocation.validity > left || !known.covers_ages_of(revocation) {
+                    true => StateChange::Extended { in_stream },
+                    false => StateChange::Noted { in_stream },
                 }
             }
             (Some(_), Operation::Lift { .. }) if !self.in_stream => match is_newer {

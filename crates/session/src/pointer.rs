@@ -14,16 +14,22 @@ pub(crate) struct ClaimPointer {
 
 /// The value is not a JSON Pointer to a claim (RFC 6901, section 3).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?}: expected a JSON Pointer to a claim, such as /jti (RFC 6901)")]
+#[error(
+    "{value:?}: expected a JSON Pointer to a claim, such as /jti, of at most {} bytes (RFC 6901)",
+    ClaimPointer::MAX
+)]
 pub struct ClaimPointerError {
     /// The value.
     pub value: String,
 }
 
 impl ClaimPointer {
+    /// Length limit in bytes, so that a pointer and a value fit into the id of a revocation.
+    pub(crate) const MAX: usize = 256;
+
     pub(crate) fn parse(text: &str) -> Result<Self, ClaimPointerError> {
         let refused = || ClaimPointerError { value: text.to_owned() };
-        let tokens = text.strip_prefix('/').ok_or_else(refused)?;
+        let tokens = text.strip_prefix('/').filter(|_| text.len() <= Self::MAX).ok_or_else(refused)?;
         let rest = 1 + tokens.find('/').unwrap_or(tokens.len());
         let mut tokens = tokens.split('/').map(|token| unescape(token).ok_or_else(refused));
         let first = tokens.next().expect("a split has a first part")?;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::name::SessionName;
 use crate::node_name::NodeName;
-use crate::selector::Selector;
+use crate::selector::{Selected, Selector};
 
 /// Terminates the connections of some tokens and, for a while, makes the tokens illegal to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,10 @@ pub struct Revocation {
     pub by: Option<String>,
     /// Why, if the caller says so.
     pub reason: Option<String>,
-    /// If the id is known: makes that revocation last at least this long, instead of returning what
-    /// it has done. RIG's blacklist works like this, since its entries have no ids.
+    /// If the id is known: makes that revocation last at least this long, and select tokens issued
+    /// up to this bound or a later one, instead of returning what it has done. RIG's blacklist
+    /// works like this, since its entries have no ids, and so do [standing
+    /// revocations](Revocation::standing).
     pub extends: bool,
 }
 
@@ -40,7 +42,7 @@ impl Revocation {
     pub fn blacklist(name: &SessionName, validity: Duration) -> Self {
         Self {
             id: RevocationId::of_blacklist(name.as_str()),
-            selector: Selector::Session(name.clone()),
+            selector: Selector::session(name.clone()),
             issued_up_to: None,
             mode: Mode::Revoke,
             validity,
@@ -49,6 +51,72 @@ impl Revocation {
             extends: true,
         }
     }
+}
+
+impl Revocation {
+    /// Returns the standing revocation that a feed of an issuer asks for: of the tokens with this
+    /// value of a claim that were issued up to `issued_up_to`. There is one for each claim and
+    /// value: a further one only moves its bound and its end, and only to later times.
+    ///
+    /// `selector` comes from [`Config::selector`](crate::Config::selector) with the issuer, the
+    /// claim and the value. It is in force for `validity` and [`Revocation::SAME_END`].
+    pub fn standing(
+        issuer_id: &str,
+        claim: &str,
+        selector: Selector,
+        issued_up_to: u64,
+        validity: Duration,
+        by: String,
+        reason: String,
+    ) -> Self {
+        let Selector { issuer, of } = selector;
+        let value = match of {
+            Selected::Session(value) | Selected::Claim { value, .. } | Selected::Mark { value, .. } => value,
+        };
+        Self {
+            id: RevocationId::of_standing(issuer_id, claim, value.as_str()),
+            // By the claim, even if it names the session: another configuration reads it too.
+            selector: Selector::of_claim(claim, value).issued_by(issuer),
+            issued_up_to: Some(issued_up_to),
+            mode: Mode::Revoke,
+            validity: validity.saturating_add(Self::SAME_END),
+            by: Some(by),
+            reason: Some(reason),
+            extends: true,
+        }
+    }
+
+    /// An [extension](Revocation::extends) of a standing revocation by less is none: the same
+    /// statement, read twice, differs by what clocks were corrected meanwhile.
+    pub const SAME_END: Duration = Duration::from_secs(2);
+
+    /// Returns `true` if it is a [standing revocation](Revocation::standing) of an issuer.
+    pub fn is_standing(&self) -> bool {
+        self.extends && self.selector.issuer.is_some()
+    }
+
+    /// Returns `true` if both are the same revocation: they select the same tokens in the same
+    /// mode. Who asks, why, and for how long does not matter. If both
+    /// [extend](Revocation::extends), up to when the tokens were issued does not matter either.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let has_same_bound = self.issued_up_to == other.issued_up_to || self.extends && other.extends;
+        has_same_bound && self.selector == other.selector && self.mode == other.mode
+    }
+
+    /// Returns `true` if it selects the tokens of every age that the other one selects.
+    pub fn covers_ages_of(&self, other: &Self) -> bool {
+        later_bound(self.issued_up_to, other.issued_up_to) == self.issued_up_to
+    }
+
+    /// Moves its bound to that of the other one, unless it is later already.
+    pub fn extend_bound(&mut self, other: &Self) {
+        self.issued_up_to = later_bound(self.issued_up_to, other.issued_up_to);
+    }
+}
+
+/// Returns the later of two bounds. `None` is the latest.
+fn later_bound(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.zip(other).map(|(one, other)| one.max(other))
 }
 
 /// What a revocation does.
@@ -82,11 +150,16 @@ pub struct RevocationId(Arc<str>);
 pub struct RevocationIdError;
 
 impl RevocationId {
-    /// Length limit in bytes: enough for a session name with a prefix.
-    pub const MAX: usize = 1100;
+    /// Length limit in bytes. Enough for a [standing revocation](Revocation::standing): the prefix,
+    /// the id of an issuer (32 bytes), a JSON Pointer (256), and a value
+    /// ([`SessionName::MAX`](crate::SessionName::MAX)).
+    pub const MAX: usize = 1400;
 
     /// The prefix of the ids of RIG's blacklist.
     pub const BLACKLIST: &str = "session-blacklist/";
+
+    /// The prefix of the ids of standing revocations.
+    pub const STANDING: &str = "issuer/";
 
     /// Returns the text as an id.
     ///
@@ -99,6 +172,11 @@ impl RevocationId {
     /// Returns the one id of a session on RIG's blacklist, whose entries have no ids of their own.
     pub(crate) fn of_blacklist(name: &str) -> Self {
         Self(format!("{}{name}", Self::BLACKLIST).into())
+    }
+
+    /// Returns the one id of the standing revocation of a value of a claim.
+    fn of_standing(issuer_id: &str, claim: &str, value: &str) -> Self {
+        Self(format!("{}{issuer_id}{claim}/{value}", Self::STANDING).into())
     }
 
     /// Returns the id as text.

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
-
 use crate::age::{ALL, Moment};
 use crate::clock::{Clock, Monotonic, Tick};
 use crate::config::{ClaimError, Config, Expiry};
@@ -20,9 +18,9 @@ use crate::memory_log::MemoryLog;
 use crate::name::SessionName;
 use crate::place::Position;
 use crate::revocation::{Revocation, RevocationId, Seq};
-use crate::selector::{Fingerprints, Key};
+use crate::selector::{Fingerprints, Key, Selected, Selector};
 use crate::shard::{Order, Shard};
-use crate::subject::{Registration, Subject};
+use crate::subject::{Registration, Subject, Verified};
 use crate::sync::Mutex;
 
 mod revoking;
@@ -107,14 +105,12 @@ impl Sessions {
 
     fn load(&self) -> Result<Position, LogError> {
         let mut unknown = false;
-        let position = self.0.log.load(&mut |mut entry| {
-            if let Entry::Revoked { revocation, .. } = &mut entry {
-                // The configuration may have changed: a claim may now name the session, or be
-                // unknown.
-                match self.0.config.current(revocation.selector.clone()) {
-                    Ok(selector) => revocation.selector = selector,
-                    Err(_) => return unknown = true,
-                }
+        let position = self.0.log.load(&mut |entry| {
+            // The configuration may have changed.
+            if let Entry::Revoked { revocation, .. } = &entry
+                && self.0.config.check(&revocation.selector).is_err()
+            {
+                return unknown = true;
             }
             // The log already holds the receipt from when it was first applied.
             self.apply(&entry).without_receipt().finish();
@@ -144,12 +140,13 @@ impl Sessions {
         &self.0.config
     }
 
-    /// Returns the session that these claims name.
+    /// Returns the session that a token names, by the session claim of its issuer.
     ///
     /// # Errors
     /// Fails if the session claim is missing or cannot name a session.
-    pub fn from_claims(&self, claims: &Map<String, Value>) -> Result<SessionName, ClaimError> {
-        self.0.config.session_name(claims)
+    pub fn session_of<'t>(&self, token: impl Into<Verified<'t>>) -> Result<SessionName, ClaimError> {
+        let Verified { issuer, claims, .. } = token.into();
+        self.0.config.session_name(issuer, claims)
     }
 
     /// Makes a session illegal to use for this time and terminates its connections, which have all
@@ -187,7 +184,7 @@ impl Sessions {
 
     /// Returns `true` if the session is illegal to use now, whatever its token.
     pub fn is_blacklisted(&self, name: &SessionName) -> bool {
-        let key = self.0.fingerprints.of_session(name);
+        let key = self.0.fingerprints.of_session(None, name);
         self.shard(key).lock().bars(key, ALL, self.now())
     }
 
@@ -195,7 +192,8 @@ impl Sessions {
     /// [`Sessions::register`] checks again, under the lock, and that check decides.
     pub fn bars(&self, subject: &Subject) -> bool {
         let (now, age) = (self.now(), self.moment().earliest(subject.issued_at));
-        subject.keys.iter().any(|key| self.shard(*key).lock().bars(*key, age, now))
+        let mut keys = subject.keys.iter().filter(|key| key.is_selectable());
+        keys.any(|key| self.shard(*key).lock().bars(*key, age, now))
     }
 
     /// Registers a connection with a session. Dropping the guard unregisters it.
@@ -272,6 +270,22 @@ impl Sessions {
 
     pub(crate) fn fingerprints(&self) -> &Fingerprints {
         &self.0.fingerprints
+    }
+
+    /// Returns the key of what a selector selects. One of an earlier configuration may name the
+    /// session by its claim.
+    pub(crate) fn key_of(&self, selector: &Selector) -> Key {
+        let (config, prints) = (&self.0.config, &self.0.fingerprints);
+        let issuer = selector.issuer.as_deref();
+        let scope = config.scope(issuer);
+        match &selector.of {
+            Selected::Session(name) => prints.of_session(scope, name),
+            Selected::Claim { claim, value } if config.names_session(issuer, claim) => {
+                prints.of_session(scope, value)
+            }
+            Selected::Claim { claim, value } => prints.of_claim(scope, claim, value.as_str()),
+            Selected::Mark { kind, value } => prints.of_mark(scope, kind, value.as_str()),
+        }
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -93,9 +93,12 @@ impl Shard {
 
     /// Removes the registration of this id; a session without connections is removed (d11).
     ///
-    /// Does nothing if a revocation has taken the connection out.
-    pub(crate) fn unregister(&mut self, key: Key, id: Id, warning: u32) {
-        self.forget_due(key, id, warning);
+    /// With `warning`, it is the registration under which the connection is due at the expiry of
+    /// its token. Does nothing if a revocation has taken the connection out.
+    pub(crate) fn unregister(&mut self, key: Key, id: Id, warning: Option<u32>) {
+        if let Some(warning) = warning {
+            self.forget_due(key, id, warning);
+        }
         let registry = self.registry(key);
         let Some(members) = registry.get_mut(&key.fingerprint()) else { return };
         if members.is_only(id) {

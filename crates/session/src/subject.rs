@@ -16,13 +16,39 @@ use crate::name::SessionName;
 use crate::selector::{Fingerprint, Key};
 use crate::sessions::Sessions;
 
-/// What the registry needs to know about a token: its session, the other claims that can select it,
-/// when it was issued and when it expires.
+/// What was verified of a token.
+///
+/// Claims alone are those of a token of the static key.
+#[derive(Clone, Copy)]
+pub struct Verified<'t> {
+    /// Its claims.
+    pub claims: &'t Map<String, Value>,
+    /// Its issuer: the text that is configured, not one of its aliases. `None`: the static key.
+    pub issuer: Option<&'t str>,
+    /// What only the gateway itself selects it by: a kind, which never begins with `/`, and a value
+    /// of at most [`SessionName::MAX`] bytes. Such as `key` with the thumbprint of the key that has
+    /// signed it (RFC 7638).
+    pub marks: &'t [(&'static str, Box<str>)],
+}
+
+impl<'t> From<&'t Map<String, Value>> for Verified<'t> {
+    fn from(claims: &'t Map<String, Value>) -> Self {
+        Self { claims, issuer: None, marks: &[] }
+    }
+}
+
+/// Does not show the claims.
+impl fmt::Debug for Verified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// What the registry needs to know about a token: its session, the other claims and the marks that
+/// can select it, when it was issued and when it expires.
 #[derive(Clone)]
 pub struct Subject {
-    session: Option<SessionName>,
-    /// The other claims that revocations can select by, with their values.
-    claims: Vec<(Arc<str>, SessionName)>,
+    traces: TokenTraces,
     pub(crate) keys: Vec<Key>,
     user: Option<Fingerprint>,
     pub(crate) issued_at: u32,
@@ -30,61 +56,87 @@ pub struct Subject {
 }
 
 /// What another node needs to know about a token, to terminate there what belongs to it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct TokenTraces {
+    /// Its issuer; `None`: the static key.
+    pub issuer: Option<Arc<str>>,
     /// The session, if the token names one.
     pub session: Option<SessionName>,
     /// The other claims that revocations can select by, as JSON Pointers, with their values.
     pub claims: Vec<(Arc<str>, SessionName)>,
+    /// The marks that the gateway selects by: their kinds, and their values.
+    pub marks: Vec<(Arc<str>, SessionName)>,
     /// When it was issued, in seconds since 1970; 0 if it does not say.
     pub issued_at: u32,
 }
 
 impl Sessions {
-    /// Reads verified claims: the session, the claims that revocations can select by, `sub`, `iat`
-    /// and `exp` (RFC 7519, section 4.1). A token without the session claim belongs to no session
-    /// (RIG).
+    /// Reads what was verified of a token: the session, the claims that revocations can select by,
+    /// `sub`, `iat` and `exp` (RFC 7519, section 4.1), and its marks. A token without the session
+    /// claim of its issuer belongs to no session (RIG).
     ///
     /// # Errors
     /// Fails if one of these claims is present but cannot be a name.
-    pub fn subject(&self, claims: &Map<String, Value>) -> Result<Subject, ClaimError> {
-        let session = match self.from_claims(claims) {
+    pub fn subject<'t>(&self, token: impl Into<Verified<'t>>) -> Result<Subject, ClaimError> {
+        let token = token.into();
+        let Verified { claims, issuer, marks } = token;
+        let session = match self.session_of(token) {
             Ok(name) => Some(name),
             Err(ClaimError::Missing { .. }) => None,
             Err(error) => return Err(error),
         };
-        let prints = self.fingerprints();
-        let mut keys: Vec<_> = session.iter().map(|name| prints.of_session(name)).collect();
-        let mut others = Vec::new();
-        for revocable in self.config().revocable_claims(claims) {
-            let (claim, value) = revocable?;
-            keys.push(prints.of_claim(claim, value.as_str()));
-            others.push((claim.clone(), value));
-        }
-        let user = claims.get("sub").and_then(|sub| SessionName::try_from(sub).ok());
-        let user = user.map(|user| prints.of_claim("/sub", user.as_str()).fingerprint());
+        let of_claims = self.config().revocable_claims(claims);
+        let of_claims = of_claims.map(|claim| claim.map(|(claim, value)| (claim.clone(), value)));
+        let mark = |(kind, value): &(&'static str, Box<str>)| match SessionName::try_from(&**value) {
+            Ok(value) => Ok((Arc::from(*kind), value)),
+            Err(reason) => Err(ClaimError::Irrevocable { field: (*kind).to_owned(), reason }),
+        };
         let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
-        // An `iat` that is missing, not a number, or before 1970 is older than every bound.
-        let issued_at = seconds("iat").map_or(0, |iat| (iat as u32).min(ALL - 1));
-        Ok(Subject { session, claims: others, keys, user, issued_at, expires: self.expiry(seconds("exp")) })
+        let traces = TokenTraces {
+            issuer: issuer.map(|issuer| self.config().known_issuer(issuer).unwrap_or_else(|_| issuer.into())),
+            session,
+            claims: of_claims.collect::<Result<_, _>>()?,
+            marks: marks.iter().map(mark).collect::<Result<_, _>>()?,
+            // An `iat` that is missing, not a number, or before 1970 is older than every bound.
+            issued_at: seconds("iat").map_or(0, |iat| (iat as u32).min(ALL - 1)),
+        };
+        let (scope, sub) = (self.config().scope(issuer), claims.get("sub"));
+        let sub = sub.and_then(|sub| SessionName::try_from(sub).ok());
+        // Users without a name are the same everywhere, but for their issuer.
+        let user = (sub.is_some() || scope.is_some())
+            .then(|| self.fingerprints().of_user(scope, sub.as_ref().map(SessionName::as_str)));
+        Ok(Subject { user, ..self.subject_of(traces, self.expiry(seconds("exp"))) })
     }
 
     /// Returns the subject of a token of which only the session is known.
     pub fn subject_of_session(&self, name: &SessionName) -> Subject {
-        let traces = TokenTraces { session: Some(name.clone()), claims: Vec::new(), issued_at: 0 };
+        let traces = TokenTraces { session: Some(name.clone()), ..TokenTraces::default() };
         self.subject_elsewhere(traces, None)
     }
 
     /// Returns the subject of a token that another node has verified, and that expires after
     /// `left`, if it does.
     pub fn subject_elsewhere(&self, traces: TokenTraces, left: Option<Duration>) -> Subject {
-        let TokenTraces { session, claims, issued_at } = traces;
-        let prints = self.fingerprints();
-        let of_session = session.iter().map(|name| prints.of_session(name));
-        let of_claims = claims.iter().map(|(claim, value)| prints.of_claim(claim, value.as_str()));
-        let keys = of_session.chain(of_claims).collect();
-        let expires = left.map_or(Tick::NEVER, |left| self.tick_after(left));
-        Subject { session, claims, keys, user: None, issued_at: issued_at.min(ALL - 1), expires }
+        self.subject_of(traces, left.map_or(Tick::NEVER, |left| self.tick_after(left)))
+    }
+
+    fn subject_of(&self, traces: TokenTraces, expires: Tick) -> Subject {
+        let (config, prints, issuer) = (self.config(), self.fingerprints(), traces.issuer.as_deref());
+        let scope = config.scope(issuer);
+        let mut keys = Vec::with_capacity(traces.claims.len() + 2);
+        if let Some(name) = &traces.session {
+            keys.push(prints.of_session(None, name));
+            keys.extend(scope.map(|_| prints.of_session(scope, name)));
+        }
+        for (claim, value) in &traces.claims {
+            keys.push(prints.of_claim(None, claim, value.as_str()));
+            // Selected as the session, if the issuer is named.
+            let scope = scope.filter(|_| !config.names_session(issuer, claim));
+            keys.extend(scope.map(|_| prints.of_claim(scope, claim, value.as_str())));
+        }
+        keys.extend(traces.marks.iter().map(|(kind, value)| prints.of_mark(scope, kind, value.as_str())));
+        let issued_at = traces.issued_at.min(ALL - 1);
+        Subject { traces, keys, user: None, issued_at, expires }
     }
 
     /// Returns when a token with this `exp` expires, on the monotonic clock. The wall clock is read
@@ -103,18 +155,23 @@ impl Sessions {
 impl Subject {
     /// Returns the session, if the token names one.
     pub fn session(&self) -> Option<&SessionName> {
-        self.session.as_ref()
+        self.traces.session.as_ref()
     }
 
-    /// Returns `true` if the same revocations select both.
+    /// Returns `true` if revocations by the session or a claim select both or neither.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.keys == other.keys && self.issued_at == other.issued_at
+        selectable(&self.keys).eq(selectable(&other.keys)) && self.issued_at == other.issued_at
+    }
+
+    /// Forgets the [marks](Verified::marks).
+    pub fn drop_marks(&mut self) {
+        self.keys.retain(|key| !key.is_mark());
+        self.traces.marks.clear();
     }
 
     /// Returns what another node needs to know about the token.
     pub fn traces(&self) -> TokenTraces {
-        let Self { session, claims, issued_at, .. } = self;
-        TokenTraces { session: session.clone(), claims: claims.clone(), issued_at: *issued_at }
+        self.traces.clone()
     }
 }
 
@@ -129,6 +186,11 @@ impl fmt::Debug for TokenTraces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenTraces").finish_non_exhaustive()
     }
+}
+
+/// Returns the keys of the session and the claims of a token.
+fn selectable(keys: &[Key]) -> impl Iterator<Item = &Key> {
+    keys.iter().filter(|key| key.is_selectable())
 }
 
 /// A connection's place in the registry for one of its tokens. Dropping it unregisters the
@@ -156,14 +218,15 @@ impl Registration {
         id: Id,
         connection: Weak<impl Connection + 'static>,
     ) -> Result<Self, Blacklisted> {
-        let mut keys = subject.keys.clone();
-        if keys.is_empty() {
-            keys.push(sessions.fingerprints().of_unselectable(id));
+        let mut keys: Vec<Key> = subject.keys.iter().map(|key| key.at_place(id)).collect();
+        // The first key also has to last until the token expires.
+        if keys.first().is_none_or(|key| key.is_mark()) {
+            keys.insert(0, sessions.fingerprints().of_unselectable(id));
         }
         // Dropping it undoes the registrations made so far, however this function returns.
         let mut registration = Self {
             sessions,
-            session: subject.session.clone(),
+            session: subject.session().cloned(),
             keys: Box::default(),
             user: subject.user,
             issued_at: subject.issued_at,
@@ -188,7 +251,9 @@ impl Registration {
         Ok(registration)
     }
 
-    /// Extends the registration to the expiry of `newer`, if that is later.
+    /// Extends the registration to the expiry of `newer`, if that is later. From then on, the
+    /// connection rests on the newer token: it does not end any more with the key that has signed
+    /// the older one, or with another of its [marks](Verified::marks).
     ///
     /// # Errors
     /// Fails if a revocation or the expiry of the old token came first: the connection is
@@ -202,7 +267,19 @@ impl Registration {
                 return Err(Ended);
             }
         }
+        if newer.token_expires > self.token_expires && self.has_marks() {
+            let (marks, others): (Vec<Key>, Vec<Key>) = self.keys.iter().partition(|key| key.is_mark());
+            self.keys = others.into();
+            for key in marks {
+                self.sessions.shard(key).lock().unregister(key, self.id, None);
+            }
+        }
         Ok(())
+    }
+
+    /// Returns `true` if the token has marks, and no newer one has renewed it.
+    pub fn has_marks(&self) -> bool {
+        self.keys.iter().any(|key| key.is_mark())
     }
 
     /// Returns the session, if the token names one.
@@ -210,19 +287,18 @@ impl Registration {
         self.session.as_ref()
     }
 
-    /// Returns `true` if one connection may hold both tokens: they name the same user (`sub`), or
-    /// neither names a user (RIG).
+    /// Returns `true` if one connection may hold both tokens: they have the same issuer, and name
+    /// the same user (`sub`), or neither names a user (RIG).
     pub fn goes_with(&self, subject: &Subject) -> bool {
         self.user == subject.user
     }
 
-    /// Returns `true` if both tokens belong to the same user, so that one renews the other. Tokens
-    /// that name no user belong together if they share a session.
+    /// Returns `true` if both tokens belong to the same user of the same issuer, so that one renews
+    /// the other. Tokens that name no user belong together if they share a session.
     pub fn is_of_user(&self, subject: &Subject) -> bool {
-        match (self.user, subject.user) {
-            (None, None) => self.session.is_some() && self.session == subject.session,
-            (own, other) => own == other,
-        }
+        let has_name = self.user.is_some_and(Fingerprint::names_a_user);
+        let is_of_session = || self.session.is_some() && self.session.as_ref() == subject.session();
+        self.user == subject.user && (has_name || is_of_session())
     }
 
     /// Returns `true` if the token itself has not expired. The token of a renewed registration may
@@ -231,15 +307,16 @@ impl Registration {
         self.token_expires == Tick::NEVER || self.sessions.now() < self.token_expires
     }
 
-    /// Returns `true` if the same revocations select both, so that the newer can replace the
-    /// older.
+    /// Returns `true` if revocations by the session or a claim select both or neither, so that the
+    /// newer can replace the older.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.keys == other.keys && self.issued_at == other.issued_at && self.session.is_some()
+        let is_same = selectable(&self.keys).eq(selectable(&other.keys));
+        is_same && self.issued_at == other.issued_at && self.session.is_some()
     }
 
     /// Returns `true` if it is that of this token.
     pub fn is_that_of(&self, subject: &Subject) -> bool {
-        *self.keys == *subject.keys && self.issued_at == subject.issued_at
+        selectable(&self.keys).eq(selectable(&subject.keys)) && self.issued_at == subject.issued_at
     }
 
     /// Returns how long the token, or one that has renewed it, is still valid; `None` if it never
@@ -252,7 +329,8 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let warning = self.sessions.warning().unwrap_or_default();
-        for key in &self.keys {
+        for (n, key) in self.keys.iter().enumerate() {
+            let warning = (n == 0).then_some(warning);
             self.sessions.shard(*key).lock().unregister(*key, self.id, warning);
         }
     }

@@ -1,8 +1,8 @@
 //! Tests what every [`Log`] must do: after any generated sequence of operations, and however often
 //! it is reopened, it must answer like a model that keeps lists and scans them.
 //!
-//! The model has no clock. A validity is a number of whole minutes plus the number of its step in
-//! seconds, so which of two revocations expires later does not depend on how fast the test runs.
+//! The model has no clock. A validity is a number of [`PERIOD`]s plus a few seconds for its step,
+//! so which of two revocations expires later does not depend on how fast the test runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,9 +11,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
 use crate::log::{Appended, Entry, LIFT_KEPT, Log, Operation};
+use crate::name::SessionName;
 use crate::node_name::NodeName;
 use crate::place::{Epoch, Place, Position};
 use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
+use crate::selector::Selector;
 
 /// What holds a log while it is closed.
 pub trait Storage {
@@ -48,6 +50,7 @@ pub fn run<S: Storage>(cases: u32) {
 enum Step {
     Append(Ask),
     Lift(u8),
+    Unshare(u8),
     /// The stream holds these, each with its place.
     Record(Vec<(Change, Place)>),
     Advance(Position),
@@ -59,6 +62,13 @@ enum Step {
     Reopen,
 }
 
+/// The unit of validities.
+const PERIOD: Duration = Duration::from_secs(600);
+
+/// How much longer a validity is with each step: more than what makes the end of a standing
+/// revocation another one.
+const PER_STEP: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Debug)]
 enum Change {
     Revoke(Ask),
@@ -69,21 +79,36 @@ enum Change {
 struct Ask {
     id: u8,
     issued_up_to: Option<u64>,
-    minutes: u32,
-    extends: bool,
-    disconnects: bool,
+    periods: u32,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It revokes.
+    Plain,
+    /// It only disconnects.
+    Disconnects,
+    /// It only disconnects, and selects by a mark.
+    Local,
+    /// It extends, as RIG's blacklist does.
+    Extends,
+    /// It is the standing revocation of an issuer: of one of two, as the settings may change.
+    Standing(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let id = 0u8..4;
-    let asked = (id.clone(), prop::option::of(0u64..2), 1u32..4, any::<bool>(), prop::bool::weighted(0.2));
-    let asked = asked.prop_map(|(id, issued_up_to, minutes, extends, disconnects)| Ask {
-        id,
-        issued_up_to,
-        minutes,
-        extends,
-        disconnects,
-    });
+    let kind = prop_oneof![
+        8 => Just(Kind::Plain),
+        3 => Just(Kind::Disconnects),
+        1 => Just(Kind::Local),
+        6 => Just(Kind::Extends),
+        5 => Just(Kind::Standing(0)),
+        1 => Just(Kind::Standing(1)),
+    ];
+    let asked = (id.clone(), prop::option::of(0u64..3), 1u32..4, kind);
+    let asked = asked.prop_map(|(id, issued_up_to, periods, kind)| Ask { id, issued_up_to, periods, kind });
     let change = prop_oneof![
         3 => asked.clone().prop_map(Change::Revoke),
         2 => id.clone().prop_map(Change::Lift),
@@ -94,6 +119,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => asked.prop_map(Step::Append),
         1 => id.clone().prop_map(Step::Lift),
+        1 => id.clone().prop_map(Step::Unshare),
         6 => prop::collection::vec((change, place), 0..4).prop_map(Step::Record),
         1 => position.prop_map(Step::Advance),
         2 => (id.clone(), 0u8..3).prop_map(|(id, node)| Step::Receipt(id, node)),
@@ -108,6 +134,11 @@ fn step() -> impl Strategy<Value = Step> {
 impl Change {
     fn operation(&self, number: usize) -> Operation {
         match self {
+            // The stream never has a local one.
+            Self::Revoke(asked @ Ask { kind: Kind::Local, .. }) => {
+                let asked = Ask { kind: Kind::Disconnects, ..asked.clone() };
+                Operation::Revoke(asked.revocation(number))
+            }
             Self::Revoke(asked) => Operation::Revoke(asked.revocation(number)),
             Self::Lift(n) => Operation::Lift { id: id(*n), by: None },
         }
@@ -117,19 +148,25 @@ impl Change {
 impl Ask {
     /// `number` makes the validity differ from that of every other step.
     fn revocation(&self, number: usize) -> Revocation {
-        let name = format!("session {}", self.id);
-        let seconds = self.minutes * 60 + number as u32;
+        let name: SessionName = format!("session {}", self.id).parse().expect("a test name is a name");
+        let validity = PERIOD * self.periods + PER_STEP * number as u32;
+        let disconnects = matches!(self.kind, Kind::Disconnects | Kind::Local);
+        let selector = match self.kind {
+            Kind::Local => Selector::mark("key", name.clone()),
+            Kind::Standing(issuer) => {
+                Selector::of_claim("/sub", name.clone()).issued_by(Some(format!("issuer {issuer}").into()))
+            }
+            Kind::Plain | Kind::Disconnects | Kind::Extends => Selector::session(name.clone()),
+        };
         Revocation {
             id: id(self.id),
+            selector,
             issued_up_to: self.issued_up_to,
-            mode: if self.disconnects { Mode::Disconnect } else { Mode::Revoke },
+            mode: if disconnects { Mode::Disconnect } else { Mode::Revoke },
             by: Some(format!("operator {number}")),
             reason: Some("a test".into()),
-            extends: self.extends && !self.disconnects,
-            ..Revocation::blacklist(
-                &name.parse().expect("a test name is a name"),
-                Duration::from_secs(seconds.into()),
-            )
+            extends: matches!(self.kind, Kind::Extends | Kind::Standing(_)),
+            ..Revocation::blacklist(&name, validity)
         }
     }
 }
@@ -195,29 +232,35 @@ impl Model {
         known.or(self.lifts.get(id.as_str()).map(|lift| lift.0)).unwrap_or_default()
     }
 
-    /// Returns `true` if the known revocation of this id is the same and lasts as long.
-    fn covers(&self, revocation: &Revocation) -> bool {
-        self.known(&revocation.id).is_some_and(|known| {
-            known.revocation.is_same(revocation) && known.revocation.kept_for() >= revocation.kept_for()
-        })
-    }
-
-    fn append(&mut self, revocation: Revocation) -> String {
-        match self.known(&revocation.id) {
-            Some(known) if !known.revocation.is_same(&revocation) => "conflict".into(),
-            Some(known) if !revocation.extends || self.covers(&revocation) => {
-                let (seq, index) = (known.seq, self.index(&revocation.id));
-                if let Some(index) = index.filter(|_| revocation.extends) {
-                    // It is wanted again, and other nodes may have lifted it.
-                    self.stored[index].in_stream = false;
-                }
-                format!("known {seq}")
-            }
-            _ => {
-                let place = self.place(&revocation.id);
-                format!("new {:?}", self.insert(revocation, place, false))
-            }
+    fn append(&mut self, mut revocation: Revocation) -> String {
+        let place = self.place(&revocation.id);
+        let Some(index) = self.index(&revocation.id) else {
+            let is_local = revocation.selector.mark_kind().is_some();
+            let place = if is_local { Place::default() } else { place };
+            return format!("new {}", self.insert(revocation, place, is_local).0);
+        };
+        let known = &mut self.stored[index];
+        let is_standing = |it: &Revocation| it.extends && it.selector.issuer.is_some();
+        let are_standing = is_standing(&known.revocation) && is_standing(&revocation);
+        let is_other = known.revocation.selector != revocation.selector;
+        let may_move = known.revocation.extends && revocation.extends;
+        let differs = known.revocation.mode != revocation.mode
+            || is_other && !are_standing
+            || known.revocation.issued_up_to != revocation.issued_up_to && !may_move;
+        if differs {
+            return "conflict".into();
         }
+        let (bound, left) = (latest(known.revocation.issued_up_to, revocation.issued_up_to), known.left());
+        let moves = is_other || bound != known.revocation.issued_up_to || revocation.kept_for() > left;
+        if !revocation.extends || !moves {
+            // It is wanted again, and other nodes may have lifted it. But a standing one was not
+            // wanted by somebody who knows that.
+            known.in_stream &= !revocation.extends || are_standing;
+            return format!("known {}", known.seq);
+        }
+        (revocation.issued_up_to, revocation.validity) = (bound, revocation.validity.max(left));
+        let shown = shown(&revocation);
+        format!("extended {:?} {shown}", self.insert(revocation, place, false))
     }
 
     fn advance(&mut self, position: Position) {
@@ -233,7 +276,7 @@ impl Model {
         let later = place.position.epoch != before.position.epoch
             || place.position.sequence > before.position.sequence;
         let is_known = self.known(id).is_some() || self.lifts.contains_key(id.as_str());
-        if is_known && !newer && !equal {
+        if is_known && !newer && !equal || self.known(id).is_some_and(Essence::is_local) {
             return "nothing".into();
         }
         let unseen = self.known(id).is_some_and(|known| !known.in_stream);
@@ -243,19 +286,24 @@ impl Model {
                 let known = self.index(id).map(|index| &mut self.stored[index]);
                 if let Some(known) = known.filter(|known| known.revocation.is_same(revocation)) {
                     (known.revision, known.position) = (noted.revision, noted.position);
-                    let extends = revocation.kept_for() > known.revocation.kept_for();
-                    // As long as it is known, or longer: another one is not in the stream.
-                    known.in_stream |= revocation.kept_for() >= known.revocation.kept_for();
-                    if extends {
-                        known.revocation.validity = revocation.validity;
-                        return format!("revoked {:?}", (known.seq, None::<Seq>));
+                    let before = known.revocation.issued_up_to;
+                    let bound = latest(before, revocation.issued_up_to);
+                    let ends = known.left().max(revocation.kept_for());
+                    // As late in both, or later: another one is not in the stream.
+                    known.in_stream |= revocation.kept_for() == ends && revocation.issued_up_to == bound;
+                    if ends > known.left() || bound != before {
+                        known.revocation =
+                            Revocation { issued_up_to: bound, validity: ends, ..revocation.clone() };
+                        let shown = shown(&known.revocation);
+                        return format!("revoked {:?} {shown}", (known.seq, None::<Seq>));
                     }
                     return "nothing".into();
                 }
                 if is_known && !newer && (unseen || !later) {
                     return "nothing".into();
                 }
-                format!("revoked {:?}", self.insert(revocation.clone(), place, true))
+                let shown = shown(revocation);
+                format!("revoked {:?} {shown}", self.insert(revocation.clone(), place, true))
             }
             Operation::Lift { .. } if unseen => {
                 if newer && let Some(index) = self.index(id) {
@@ -292,16 +340,18 @@ impl Model {
         unshared.map(|known| Essence { receipts: BTreeMap::new(), ..known.visible() }).collect()
     }
 
-    /// Each id with its revision, and the number of minutes for which it is kept.
+    /// Each id with its revision, and the number of periods for which it is kept. What is local is
+    /// not shared.
     fn states(&self) -> Vec<(String, u32, u64)> {
         let state = |known: &Essence| {
             let revision = known.revision + u32::from(!known.in_stream);
-            (format!("revoked {}", known.revocation.id), revision, minutes(known.revocation.kept_for()))
+            (format!("revoked {}", known.revocation.id), revision, periods(known.revocation.kept_for()))
         };
+        let shared = self.stored.iter().filter(|known| !known.is_local());
         let lift = |(id, (place, kept)): (&String, &(Place, Duration))| {
-            (format!("lifted {id}"), place.revision, minutes(*kept))
+            (format!("lifted {id}"), place.revision, periods(*kept))
         };
-        self.stored.iter().map(state).chain(self.lifts.iter().map(lift)).collect()
+        shared.map(state).chain(self.lifts.iter().map(lift)).collect()
     }
 
     fn in_force(&self) -> BTreeSet<(Seq, String)> {
@@ -310,26 +360,60 @@ impl Model {
     }
 }
 
-/// Rounded to the nearest, since seconds differ between steps.
-fn minutes(time: Duration) -> u64 {
-    (time.as_secs() + 30) / 60
+/// Rounded to the nearest, since time passes between steps.
+fn periods(time: Duration) -> u64 {
+    (time + PERIOD / 2).as_secs() / PERIOD.as_secs()
+}
+
+/// Rounded to the nearest, since what is left of a revocation that was extended is less than it
+/// was.
+fn steps(time: Duration) -> Duration {
+    let steps = (time + PER_STEP / 2).as_secs() / PER_STEP.as_secs();
+    PER_STEP * u32::try_from(steps).expect("no validity is that long")
+}
+
+/// Returns the later bound; `None` is the latest.
+fn latest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    if one.is_none() || other.is_none() { None } else { one.max(other) }
+}
+
+/// Formats what is in force.
+fn shown(revocation: &Revocation) -> String {
+    let Revocation { selector, issued_up_to, validity, by, .. } = revocation;
+    format!("{selector:?} up to {issued_up_to:?} for {:?} by {by:?}", steps(*validity))
 }
 
 impl Essence {
     fn of(record: Record) -> Self {
+        // What was extended has the time that was left then.
         assert!(record.left <= record.revocation.kept_for(), "{:?} is left", record.left);
-        let Record { seq, revocation, receipts, revision, in_stream, .. } = record;
+        let Record { seq, mut revocation, receipts, revision, in_stream, .. } = record;
+        revocation.validity = steps(revocation.validity);
         Self { seq, revocation, receipts, revision, in_stream, position: Position::default() }
     }
 
+    /// Returns what is left of it, in a model in which no time passes.
+    fn left(&self) -> Duration {
+        self.revocation.kept_for()
+    }
+
     fn visible(self) -> Self {
-        Self { position: Position::default(), ..self }
+        let in_stream = self.in_stream && !self.is_local();
+        Self { position: Position::default(), in_stream, ..self }
+    }
+
+    /// Returns whether only its own node has it.
+    fn is_local(&self) -> bool {
+        self.revocation.selector.mark_kind().is_some()
     }
 }
 
 fn appended(appended: Appended) -> String {
     match appended {
-        Appended::New { seq, replaces } => format!("new {:?}", (seq, replaces)),
+        Appended::New { seq } => format!("new {seq}"),
+        Appended::Extended { seq, replaces, revocation } => {
+            format!("extended {:?} {}", (seq, Some(replaces.seq)), shown(&revocation))
+        }
         Appended::Known(record) => format!("known {}", record.seq),
         Appended::Conflict => "conflict".into(),
     }
@@ -337,8 +421,8 @@ fn appended(appended: Appended) -> String {
 
 fn recorded(entry: Option<Entry>) -> String {
     match entry {
-        Some(Entry::Revoked { seq, replaces, .. }) => {
-            format!("revoked {:?}", (seq, replaces.map(|replaced| replaced.seq)))
+        Some(Entry::Revoked { seq, replaces, revocation }) => {
+            format!("revoked {:?} {}", (seq, replaces.map(|replaced| replaced.seq)), shown(&revocation))
         }
         Some(Entry::Lifted { of, .. }) => format!("lifted {of}"),
         None => "nothing".into(),
@@ -362,6 +446,12 @@ fn check<S: Storage>(storage: &S, steps: &[Step]) -> Result<(), TestCaseError> {
                     lifted.map(|record| record.seq),
                     model.remove(&id(*n)).map(|known| known.seq)
                 );
+            }
+            Step::Unshare(n) => {
+                open.unshare(&id(*n)).expect("it is stored");
+                if let Some(index) = model.index(&id(*n)) {
+                    model.stored[index].in_stream &= model.stored[index].is_local();
+                }
             }
             Step::Record(_) | Step::Advance(_) if !S::CLUSTERED => {}
             Step::Record(changes) => {
@@ -448,7 +538,7 @@ fn states(log: &impl Log, limit: usize) -> Vec<(String, u32, u64)> {
                     format!("lifted {id}")
                 }
             };
-            (name, state.revision, minutes(state.left))
+            (name, state.revision, periods(state.left))
         }));
         match page.next {
             Some(next) => after = Some(next),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread::{self, JoinHandle};
 use rig_session::{
-    Blacklisted, Clock, Config, Connection, Ending, Expiry, MemoryLog, Notified, Registration, Revocation,
-    RevocationId, SessionName, Sessions, Subject,
+    Blacklisted, Clock, Config, Connection, Ending, Expiry, IssuerField, MemoryLog, Notified, Registration,
+    Revocation, RevocationId, SessionName, Sessions, Subject, Verified,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -224,7 +224,7 @@ fn token(sessions: &Sessions, jti: &str, exp: u64) -> Subject {
 fn of_alice(sessions: &Sessions, id: &str) -> Revocation {
     Revocation {
         id: RevocationId::new(id).unwrap(),
-        selector: sessions.config().selector("/sub", "alice".parse().unwrap()).unwrap(),
+        selector: sessions.config().selector(None, "/sub", "alice".parse().unwrap()).unwrap(),
         extends: false,
         ..Revocation::blacklist(&name(), MINUTE)
     }
@@ -352,6 +352,53 @@ fn a_revocation_that_is_lifted_while_it_is_applied_is_lifted() {
         sessions.revoke(&of_alice(&sessions, "r"), true).unwrap();
         let lifted = lifting.join().unwrap();
         assert_eq!(sessions.bars(&token(&sessions, "s", 100)), !lifted);
+    });
+}
+
+/// The standing revocation of alice, of the tokens that one issuer has issued up to this second.
+fn statement(sessions: &Sessions, issued_up_to: u64) -> Revocation {
+    let selector = sessions.config().selector(Some(ISSUER), "/sub", "alice".parse().unwrap()).unwrap();
+    let (by, reason) = ("issuer:i".to_owned(), "logout".to_owned());
+    Revocation::standing("i", "/sub", selector, issued_up_to, MINUTE, by, reason)
+}
+
+const ISSUER: &str = "https://id.example";
+
+fn with_issuer() -> Sessions {
+    let issuer =
+        IssuerField { issuer: ISSUER.into(), session_field: "/jti".to_owned(), selectable: Vec::new() };
+    let config = Config::default().with_issuers(vec![issuer], true).unwrap();
+    let hand = Hand(Instant::now(), Arc::new(AtomicUsize::new(1000)));
+    Sessions::with_clock(config, MemoryLog::with_clock(hand.clone()), hand).unwrap()
+}
+
+fn issued_at(sessions: &Sessions, iat: u64) -> Subject {
+    let claims = serde_json::json!({ "sub": "alice", "jti": "s", "iat": iat });
+    let claims = claims.as_object().unwrap();
+    sessions.subject(Verified { claims, issuer: Some(ISSUER), marks: &[] }).unwrap()
+}
+
+#[test]
+fn of_two_statements_the_later_bound_is_left_in_one_entry() {
+    explore(|| {
+        let sessions = with_issuer();
+        let client = Client::new();
+        let connecting = thread::spawn({
+            let (sessions, client) = (sessions.clone(), client.clone());
+            move || client.connect_as(&sessions, &issued_at(&sessions, 150))
+        });
+        let moving = thread::spawn({
+            let sessions = sessions.clone();
+            move || sessions.revoke(&statement(&sessions, 200), true).unwrap()
+        });
+        sessions.revoke(&statement(&sessions, 100), true).unwrap();
+        moving.join().unwrap();
+        let registration = connecting.join().unwrap();
+        assert_eq!(registration.is_ok(), client.writer().killed);
+        assert!(sessions.bars(&issued_at(&sessions, 200)) && !sessions.bars(&issued_at(&sessions, 201)));
+        assert_eq!(sessions.counts().blacklisted, 1);
+        sessions.lift(&statement(&sessions, 0).id, None).unwrap();
+        assert!(!sessions.bars(&issued_at(&sessions, 1)), "an entry that no lift can remove is left");
     });
 }
 

@@ -48,6 +48,9 @@ pub(super) enum Kind {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Names {
     pub(super) id: String,
+    /// The issuer of the tokens, since version 2; absent if they are of any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) issuer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) claim: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -18,17 +18,19 @@ fn life() -> impl Strategy<Value = Incarnation> {
 fn shared() -> impl Strategy<Value = Shared> {
     let text = || "[a-zé/ \"]{1,20}";
     let validity = prop_oneof![Just(Duration::MAX), (0..1_u64 << 40).prop_map(Duration::from_millis)];
-    let revoke = (text(), text(), option::of("/[a-z]{1,5}"), validity, option::of(any::<u64>()))
-        .prop_flat_map(move |(id, value, claim, validity, issued_up_to)| {
+    let of = (option::of("/[a-z]{1,5}"), option::of(text()));
+    let revoke = (text(), text(), of, validity, option::of(any::<u64>())).prop_flat_map(
+        move |(id, value, (claim, issuer), validity, issued_up_to)| {
             (option::of(text()), option::of(text()), any::<bool>(), any::<bool>()).prop_map(
                 move |(by, reason, extends, disconnects)| {
                     let value = value.parse().expect("it is a name");
                     Operation::Revoke(Revocation {
                         id: RevocationId::new(&id).expect("it is an id"),
                         selector: match &claim {
-                            Some(claim) => Selector::Claim { claim: claim.as_str().into(), value },
-                            None => Selector::Session(value),
-                        },
+                            Some(claim) => Selector::of_claim(claim.as_str(), value),
+                            None => Selector::session(value),
+                        }
+                        .issued_by(issuer.as_deref().map(Into::into)),
                         issued_up_to,
                         mode: if disconnects { Mode::Disconnect } else { Mode::Revoke },
                         validity,
@@ -38,7 +40,8 @@ fn shared() -> impl Strategy<Value = Shared> {
                     })
                 },
             )
-        });
+        },
+    );
     let lift = (text(), option::of(text()))
         .prop_map(|(id, by)| Operation::Lift { id: RevocationId::new(&id).expect("it is an id"), by });
     (life(), any::<u64>(), any::<u32>(), prop_oneof![revoke, lift]).prop_map(
@@ -244,7 +247,8 @@ fn a_cluster_with_the_same_cookie_and_another_name_is_another_cluster() {
 #[test]
 fn a_newer_message_is_told_from_a_forged_one() {
     let codec = codec(true);
-    let newer = codec.sign(&[b"stream", SUBJECT.as_bytes()], &serde_json::json!({ "v": 2, "what": "?" }));
+    let document = serde_json::json!({ "v": NEWEST + 1, "what": "?" });
+    let newer = codec.sign(&[b"stream", SUBJECT.as_bytes()], &document);
     assert_eq!(codec.stored(SUBJECT, 1, 1, &newer).content, Content::Newer);
     let broken = codec.sign(&[b"stream", SUBJECT.as_bytes()], &serde_json::json!({ "v": 1, "what": "?" }));
     assert!(matches!(codec.stored(SUBJECT, 1, 1, &broken).content, Content::Forged(_)));
@@ -291,6 +295,27 @@ fn a_node_writes_the_newest_version_that_all_read() {
     assert_eq!(codec(true).read_direct(None, &direct), Err(Undecodable::Newer));
     newer.write_for([0].into_iter());
     assert!(is_read(&operation()), "not older than it can");
+}
+
+/// An older node would take it for one of the tokens of all issuers.
+#[test]
+fn an_operation_with_an_issuer_is_not_read_by_a_program_that_knows_none() {
+    let (ours, older) = (codec(true), Codec { newest: WITH_ISSUERS - 1, ..codec(true) });
+    ours.write_for([NEWEST, WITH_ISSUERS - 1].into_iter());
+    let mut shared = example();
+    let is_read = |shared: &Shared| {
+        let stored = older.stored(SUBJECT, 1, 1, &ours.operation(SUBJECT, Epoch(1), shared)).content;
+        let direct =
+            older.read_direct(None, &ours.direct(None, Epoch(1), &Direct::Operation(shared.clone())));
+        assert_eq!(stored == Content::Newer, direct == Err(Undecodable::Newer));
+        stored == Content::Operation(shared.clone())
+    };
+    assert!(is_read(&shared), "others are");
+    let Operation::Revoke(revocation) = &mut shared.operation else { unreachable!("it revokes") };
+    revocation.selector.issuer = Some("https://id.example".into());
+    assert!(!is_read(&shared));
+    let own = ours.stored(SUBJECT, 1, 1, &ours.operation(SUBJECT, Epoch(1), &shared)).content;
+    assert_eq!(own, Content::Operation(shared));
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Own {
         flaws: Flaws,
     ) -> Verdict {
         if self.repairs {
-            return self.repair(theirs, !flaws.has(Flaw::FirstCopyWins), now);
+            return self.repair(theirs, now, flaws);
         }
         if self.was_stored && theirs.revision > self.revision {
             return Verdict::Covered;
@@ -74,7 +74,7 @@ impl Own {
                 // was read alone says nothing, since the log learns of it later.
                 let was_known = theirs.revision < self.revision && !is_later;
                 let has_expired = other.mode == Mode::Revoke && other.validity.is_zero();
-                if merge(ours, other, self.announced, now) || was_known || !is_later && has_expired {
+                if merge(ours, other, self.announced, now, flaws) || was_known || !is_later && has_expired {
                     self.becomes(theirs.revision + 1);
                     Verdict::Replace
                 } else if flaws.has(Flaw::ConflictIsSuccess) {
@@ -98,8 +98,8 @@ impl Own {
     }
 
     /// Merges what the stream holds into this state of the log.
-    fn repair(&mut self, theirs: &Shared, merges: bool, now: Now) -> Verdict {
-        if !merges || theirs.revision > self.revision {
+    fn repair(&mut self, theirs: &Shared, now: Now, flaws: Flaws) -> Verdict {
+        if flaws.has(Flaw::FirstCopyWins) || theirs.revision > self.revision {
             return Verdict::Needless;
         }
         if theirs.revision < self.revision {
@@ -107,16 +107,18 @@ impl Own {
             if let (Operation::Revoke(ours), Operation::Revoke(other)) =
                 (&mut self.operation, &theirs.operation)
             {
-                merge(ours, other, self.announced, now);
+                merge(ours, other, self.announced, now, flaws);
             }
             return Verdict::Replace;
         }
         match (&mut self.operation, &theirs.operation) {
             (Operation::Revoke(ours), Operation::Revoke(other))
                 if ours.mode == Mode::Revoke
-                    && left(ours.validity, self.announced, now) > other.validity.saturating_add(SAME_END) =>
+                    && (left(ours.validity, self.announced, now)
+                        > other.validity.saturating_add(SAME_END)
+                        || !other.covers_ages_of(ours)) =>
             {
-                if merge(ours, other, self.announced, now) {
+                if merge(ours, other, self.announced, now, flaws) {
                     Verdict::Replace
                 } else {
                     Verdict::Needless
@@ -127,21 +129,19 @@ impl Own {
     }
 }
 
-/// Merges another revocation of the same id into `ours`: both must be the same, or stand for a
-/// selector. Returns whether they were merged.
-fn merge(ours: &mut Revocation, other: &Revocation, announced: Now, now: Now) -> bool {
-    let stands_for_selector = ours.extends && other.extends && ours.selector == other.selector;
-    if !ours.is_same(other) && !stands_for_selector {
+/// Merges another revocation of the same id into `ours`, if both are the same: the later end
+/// counts, and the later bound. Returns whether they were merged.
+fn merge(ours: &mut Revocation, other: &Revocation, announced: Now, now: Now, flaws: Flaws) -> bool {
+    if !ours.is_same(other) {
         return false;
     }
     if ours.mode == Mode::Revoke {
         let theirs = other.validity.saturating_add(now.saturating_sub(announced));
         ours.validity = ours.validity.max(theirs);
     }
-    ours.issued_up_to = match (ours.issued_up_to, other.issued_up_to) {
-        (Some(ours), Some(theirs)) => Some(ours.max(theirs)),
-        _ => None,
-    };
+    if !flaws.has(Flaw::OwnBoundWins) {
+        ours.extend_bound(other);
+    }
     true
 }
 

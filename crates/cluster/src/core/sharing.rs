@@ -33,6 +33,8 @@ struct StreamState {
     revision: u32,
     /// When it expires.
     until: Now,
+    /// Up to when the tokens were issued that it selects; `None`: all, or it is a lift.
+    bound: Option<u64>,
 }
 
 /// Which ids are published.
@@ -64,22 +66,25 @@ impl Sharing {
 
     /// Records what the stream has of an id.
     pub(super) fn has_read(&mut self, shared: &Shared, now: Now) {
-        let until = match &shared.operation {
-            Operation::Revoke(revocation) => now.saturating_add(revocation.validity),
-            Operation::Lift { .. } => Now::MAX,
+        let (until, bound) = match &shared.operation {
+            Operation::Revoke(revocation) => {
+                (now.saturating_add(revocation.validity), revocation.issued_up_to)
+            }
+            Operation::Lift { .. } => (Now::MAX, None),
         };
-        self.stream.insert(shared.id().clone(), StreamState { revision: shared.revision, until });
+        self.stream.insert(shared.id().clone(), StreamState { revision: shared.revision, until, bound });
     }
 
     /// Returns whether the stream lacks a state of the log.
     fn lacks(&self, state: &SharedState, now: Now) -> bool {
         let Some(has) = self.stream.get(state.operation.id()) else { return true };
-        let left = match &state.operation {
-            Operation::Revoke(revocation) => revocation.validity,
-            Operation::Lift { .. } => Duration::ZERO,
+        let (left, bound) = match &state.operation {
+            Operation::Revoke(revocation) => (revocation.validity, revocation.issued_up_to),
+            Operation::Lift { .. } => (Duration::ZERO, Some(0)),
         };
         let ends_later = now.saturating_add(left) > has.until.saturating_add(SAME_END);
-        state.revision > has.revision || state.revision == has.revision && ends_later
+        let is_wider = has.bound.is_some_and(|has| bound.is_none_or(|bound| bound > has));
+        state.revision > has.revision || state.revision == has.revision && (ends_later || is_wider)
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use session::{Mode, Operation, Receipt, Revocation, RevocationId};
 
-use super::log::State;
+use super::log::{State, bound_of};
 use super::network::Request;
-use super::plan::{SESSIONS, micros};
+use super::plan::{SESSIONS, STANDING, micros};
 use super::world::{Event, Run, SentBeat, Step, World, note};
 use super::{MILLIS, Micros, SERVERS};
 use crate::core::{Action, Input};
@@ -19,9 +19,13 @@ use session::{Epoch, Place, Position, SharedState, StateCursor};
 /// How often the core gets the time.
 const TICK: Micros = 100 * MILLIS;
 
-/// Returns the id of an order: the first ones stand for a session.
+/// Returns the id of an order: the first ones stand for a session, and so do the last ones.
 pub(super) fn id_of(index: usize) -> RevocationId {
-    let text = if index < SESSIONS { format!("blacklist/{index}") } else { format!("r{index}") };
+    let text = match index {
+        0..SESSIONS => format!("blacklist/{index}"),
+        STANDING.. => format!("issuer/{}", index - STANDING),
+        _ => format!("r{index}"),
+    };
     RevocationId::new(&text).expect("it is short")
 }
 
@@ -253,6 +257,7 @@ impl World {
         let mut next = State::new(&shared.operation, Place::default(), local);
         next.is_early = true;
         (next.early, next.early_revision) = (next.until, shared.revision);
+        next.early_bound = bound_of(revocation);
         if let Some(known) = run.states.get(id) {
             let is_same = known.is_same(&shared.operation);
             let revision = known.place.revision;
@@ -262,9 +267,13 @@ impl World {
                 return;
             }
             if is_same {
+                if local < known.early {
+                    next.early_bound = next.early_bound.max(known.early_bound);
+                }
                 (next.until, next.early) = (known.until, next.early.max(known.early));
                 next.early_revision = next.early_revision.max(known.early_revision);
                 (next.unshared, next.is_early) = (known.unshared, known.is_early);
+                next.revocation.clone_from(&known.revocation);
             }
             next.place = known.place;
         }
@@ -343,13 +352,15 @@ impl World {
     /// Computes anew which sessions are revoked.
     pub(super) fn changed(&mut self, node: usize) {
         let Some(run) = &mut self.nodes[node].run else { return };
-        run.revoked = [0; SESSIONS];
+        run.revoked = Default::default();
         for state in run.states.values() {
             if let Some(revocation) = &state.revocation {
                 let session = session_of(revocation);
                 // A revocation that disconnects does so at once; it is not in force.
                 if revocation.mode == Mode::Revoke {
-                    run.revoked[session] = run.revoked[session].max(state.ends());
+                    for (age, until) in run.revoked[session].iter_mut().enumerate() {
+                        *until = (*until).max(state.ends_for(age as u64));
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What becomes of faults, and the end of processes.
 
-use super::plan::{Fault, NODES, SESSIONS};
+use super::plan::{Fault, NODES};
 use super::stream::{Publication, Subject};
 use super::world::{Event, Step, World, note};
 use super::{MILLIS, Micros, SECOND};
@@ -26,7 +26,7 @@ impl World {
         }
         if let Some(run) = &mut here.run {
             run.joined = false;
-            run.connected = [false; SESSIONS];
+            run.connected = Default::default();
             let run = run.number;
             self.feed(node, Input::Leave);
             self.schedule(self.now + 20 * MILLIS, Event::Process { node, run, step: Step::Exit });

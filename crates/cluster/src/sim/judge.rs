@@ -14,8 +14,8 @@ use seal::Incarnation;
 use session::{Mode, Position, RevocationId};
 
 use super::driver::{id_of, session_of};
-use super::log::State;
-use super::plan::{Class, Order, Plan, SESSIONS, Wish, micros};
+use super::log::{State, bound_of};
+use super::plan::{AGES, Class, Order, Plan, SESSIONS, Wish, micros};
 use super::stream::Subject;
 use super::world::{Event, World};
 use super::{MILLIS, Micros, SECOND, STEP};
@@ -34,6 +34,8 @@ struct Obligation {
     id: RevocationId,
     session: usize,
     mode: Mode,
+    /// Up to which age of tokens.
+    bound: u64,
     accepted: Micros,
     /// Until then it must be in force.
     until: Micros,
@@ -53,6 +55,11 @@ struct Obligation {
 }
 
 impl Obligation {
+    /// Returns the age of the youngest tokens that it selects.
+    fn age(&self) -> u64 {
+        self.bound.min(AGES as u64 - 1)
+    }
+
     /// Returns when it took its id.
     fn taken(&self) -> Micros {
         self.stored.unwrap_or(self.accepted)
@@ -126,9 +133,15 @@ impl Judge {
         same.any(|other| Some((other.session, other.mode)) != first)
     }
 
+    /// Returns whether somebody was to lift this id. A node that has missed a lift keeps what was
+    /// lifted, if the same is in force again.
+    fn may_be_lifted(&self, id: &RevocationId) -> bool {
+        self.lifts.keys().any(|lift| id_of(self.orders[*lift].id) == *id)
+    }
+
     /// A node has accepted a revocation.
     pub(super) fn accepted(&mut self, order: usize, id: &RevocationId, now: Micros, what: Order) {
-        let Wish::Revoke { session, validity, mode, .. } = what.wish else { return };
+        let Wish::Revoke { session, validity, mode, bound, .. } = what.wish else { return };
         // A lift that is not answered yet, or may be stored after its answer, may come after it.
         let mut void = self.lifts.keys().any(|lift| {
             let status = self.statuses[*lift].map(|(_, status)| status);
@@ -144,6 +157,7 @@ impl Judge {
             id: id.clone(),
             session,
             mode,
+            bound: bound.unwrap_or(u64::MAX),
             accepted: now,
             until: (now + validity - validity / 1000).saturating_sub(self.step),
             stored: None,
@@ -196,7 +210,7 @@ impl Judge {
             }
         }
         for obligation in self.obligations.iter_mut().filter(|other| other.order == order) {
-            obligation.binds = matches!(status, 201 | 202);
+            obligation.binds = matches!(status, 200..=202);
             if status == 201 {
                 obligation.complete = Some(now);
             }
@@ -251,8 +265,8 @@ impl Judge {
                 None => before.is_early,
             };
             let had = (knew || node == self.orders[obligation.order].node)
-                && before.ends() - local + MILLIS >= left;
-            let has = after.is_in_force(local) && after.ends() - local + SLACK >= left;
+                && before.ends_for(obligation.age()) + MILLIS >= local + left;
+            let has = after.is_in_force(local) && after.ends_for(obligation.age()) + SLACK >= local + left;
             if had && !has {
                 let text = format!("8: node {node} shortens order {}", obligation.order);
                 self.violation.get_or_insert(text);
@@ -284,6 +298,7 @@ impl World {
         for obligation in &mut self.judge.obligations {
             let ends = self.now + micros(revocation.kept_for());
             let covers = obligation.session == session_of(revocation)
+                && bound_of(revocation) >= obligation.bound
                 && (obligation.mode == Mode::Disconnect || ends + MILLIS >= obligation.until);
             if obligation.id == *shared.id() && covers && obligation.stored.is_none() {
                 obligation.stored = Some(self.now);
@@ -336,16 +351,17 @@ impl World {
         }
         let Some(run) = &mut here.run else { return };
         let is_open = run.joined && (local < run.fence || no_fence);
-        let mut admitted = [false; SESSIONS];
-        let mut writes = [false; SESSIONS];
-        for session in 0..SESSIONS {
-            let revoked = local < run.revoked[session];
+        let mut admitted = [[false; AGES]; SESSIONS];
+        let mut writes = [[false; AGES]; SESSIONS];
+        for (session, age) in (0..SESSIONS).flat_map(|session| (0..AGES).map(move |age| (session, age))) {
+            let revoked = local < run.revoked[session][age];
             let lets_in = run.joined && !revoked && (is_open || policy == LostLease::Open);
-            admitted[session] = lets_in;
-            run.connected[session] = !revoked && (run.connected[session] || lets_in);
-            writes[session] = match policy {
-                LostLease::Closed => run.connected[session] && is_open,
-                LostLease::ClosedNew | LostLease::Open => run.connected[session] && run.joined,
+            admitted[session][age] = lets_in;
+            let connected = &mut run.connected[session][age];
+            *connected = !revoked && (*connected || lets_in);
+            writes[session][age] = match policy {
+                LostLease::Closed => *connected && is_open,
+                LostLease::ClosedNew | LostLease::Open => *connected && run.joined,
             };
         }
         if self.judge.class == Class::Calm && run.joined && !is_open {
@@ -359,8 +375,11 @@ impl World {
                 continue;
             }
             let (order, session) = (obligation.order, obligation.session);
+            let selected = |of: &[[bool; AGES]; SESSIONS]| {
+                of[session].iter().zip(0..=obligation.bound).any(|(does, _)| *does)
+            };
             let is_known = !obligation.forgotten.contains(&run.life);
-            if writes[session] && obligation.complete.is_some() && is_known {
+            if selected(&writes) && obligation.complete.is_some() && is_known {
                 self.judge
                     .violation
                     .get_or_insert(format!("1: node {node} writes after 201 of order {order}"));
@@ -368,8 +387,8 @@ impl World {
             }
             let bound = obligation.stored.is_some_and(|stored| now > stored + self.judge.bound);
             let breaks = match self.judge.policies[node] {
-                LostLease::Closed => writes[session],
-                LostLease::ClosedNew => admitted[session],
+                LostLease::Closed => selected(&writes),
+                LostLease::ClosedNew => selected(&admitted),
                 LostLease::Open => false,
             };
             if bound && breaks {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session::{Operation, Place, Revocation, RevocationId, Selector, SessionName};
+use session::{Appending, Operation, Place, Revocation, RevocationId, Selector, SessionName};
 
 use super::SECOND;
 use super::driver::id_of;
@@ -18,6 +18,7 @@ impl World {
         let (node, id) = (order.node, id_of(order.id));
         let local = self.nodes[node].local(self.now);
         let Some(run) = self.running(node) else { return };
+        let is_certain = local < run.fence;
         // What is enforced but not recorded counts: it is about to be in the log.
         let states = if run.unrecorded.contains(&id) { &run.states } else { &run.log.states };
         let known = states.get(&id).filter(|state| local < state.until).cloned();
@@ -31,37 +32,52 @@ impl World {
                 self.judge.lift_ordered(index, &id, self.now);
                 Operation::Lift { id: id.clone(), by: None }
             }
-            Wish::Revoke { session, validity, extends, mode } => {
+            Wish::Revoke { session, validity, extends, mode, bound } => {
                 let session = session.to_string();
-                let revocation = Revocation {
+                let selector = Selector::session(SessionName::try_from(&*session).expect("short"));
+                let slack = if bound.is_some() { Revocation::SAME_END } else { Duration::ZERO };
+                let mut revocation = Revocation {
                     id: id.clone(),
-                    selector: Selector::Session(SessionName::try_from(&*session).expect("short")),
-                    issued_up_to: None,
+                    selector: selector.issued_by(bound.map(|_| "i".into())),
+                    issued_up_to: bound,
                     mode,
-                    validity: Duration::from_micros(validity),
+                    validity: Duration::from_micros(validity) + slack,
                     by: None,
                     reason: None,
                     extends,
                 };
-                let mut operation = Operation::Revoke(revocation);
-                let mut state = State::new(&operation, place, local);
-                state.unshared = true;
-                if let Some(known) = known.filter(|known| known.revocation.is_some()) {
-                    if !known.is_same(&operation) {
+                let known = known.and_then(|known| Some((known.revocation.clone()?, known)));
+                let appending = known.as_ref().map(|(before, known)| {
+                    revocation.appending(before, Duration::from_micros(known.until - local))
+                });
+                let stays = match appending {
+                    Some(Appending::Conflict) => {
                         self.judge.answered(index, self.now, 409);
                         return;
                     }
-                    if !extends {
+                    Some(Appending::Known) if revocation.is_standing() && is_certain => {
+                        self.judge.accepted(index, &id, self.now, order);
+                        self.judge.answered(index, self.now, 200);
                         return;
                     }
-                    // One that lasts longer stays, and is stored again: another node may have
-                    // lifted it without this one knowing.
-                    if known.until >= state.until {
-                        operation = known.operation(&id, local);
-                        state = State { unshared: true, ..known };
+                    Some(Appending::Known) if !extends => return,
+                    // It is stored again: another node may have lifted it without this one knowing.
+                    Some(Appending::Known) => known.map(|(_, known)| known),
+                    Some(Appending::Extended(extended)) => {
+                        revocation = extended;
+                        None
                     }
-                }
-                self.accept(index, &id, state);
+                    None => None,
+                };
+                let (operation, state) = match stays {
+                    Some(known) => (known.operation(&id, local), known),
+                    None => {
+                        let operation = Operation::Revoke(revocation);
+                        let state = State::new(&operation, place, local);
+                        (operation, state)
+                    }
+                };
+                self.accept(index, &id, State { unshared: true, ..state });
                 operation
             }
         };
@@ -88,8 +104,11 @@ impl World {
                 .as_ref()
                 .is_some_and(|ours| known.revocation.as_ref().is_some_and(|theirs| ours.is_same(theirs)))
         });
-        let early = early.map_or((0, 0), |known| (known.early, known.early_revision));
-        let state = State { early: early.0, early_revision: early.1, ..state };
+        let mut state = state;
+        match early.cloned() {
+            Some(known) => state.take_early(&known),
+            None => (state.early, state.early_revision, state.early_bound) = (0, 0, 0),
+        }
         run.states.insert(id.clone(), state);
         self.changed(node);
     }

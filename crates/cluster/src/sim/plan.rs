@@ -89,7 +89,14 @@ impl Fault {
 /// What an operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    Revoke { session: usize, validity: Micros, extends: bool, mode: Mode },
+    Revoke {
+        session: usize,
+        validity: Micros,
+        extends: bool,
+        mode: Mode,
+        /// The age up to which tokens are selected; `None`: all.
+        bound: Option<u64>,
+    },
     Lift,
 }
 
@@ -126,6 +133,12 @@ pub(super) const NODES: usize = 3;
 
 /// Sessions that connect everywhere.
 pub(super) const SESSIONS: usize = 4;
+
+/// Ages of their tokens. One of each connects.
+pub(super) const AGES: usize = 3;
+
+/// The first id of a standing revocation.
+pub(super) const STANDING: usize = 1 << 16;
 
 /// The first fault comes after the nodes have joined.
 const CALM: Micros = 2 * SECOND;
@@ -166,6 +179,7 @@ impl Plan {
         if class == Class::Lossy {
             plan.add_power_cut(&mut Rng::with_seed(seed ^ 0x90e3_0000_0000), active);
         }
+        plan.add_standing(&mut Rng::with_seed(seed ^ 0x57a0_0000_0000), active);
         plan
     }
 
@@ -246,7 +260,8 @@ impl Plan {
         for index in 0..self.orders.len() {
             let Order { at, id, wish: Wish::Lift, .. } = self.orders[index] else { continue };
             let before = self.orders.iter().find(|order| order.id == id && order.wish != Wish::Lift);
-            let Some(&Order { wish: Wish::Revoke { session, validity, extends, mode }, .. }) = before else {
+            let Some(&Order { wish: Wish::Revoke { session, validity, extends, mode, bound }, .. }) = before
+            else {
                 continue;
             };
             let later = |rng: &mut Rng| {
@@ -255,7 +270,7 @@ impl Plan {
             };
             let (again, lift) = (later(rng), later(rng));
             let session = if rng.bool() { session } else { rng.usize(..SESSIONS) };
-            let wish = Wish::Revoke { session, validity, extends, mode };
+            let wish = Wish::Revoke { session, validity, extends, mode, bound };
             let (node, other) = (rng.usize(..NODES), rng.usize(..NODES));
             if rng.bool() {
                 self.orders.push(Order { at: again, node, id, wish });
@@ -279,9 +294,41 @@ impl Plan {
         let id = SESSIONS + self.orders.len();
         let validity = 60 * SECOND + rng.u64(..60 * SECOND);
         let session = rng.usize(..SESSIONS);
-        let wish = Wish::Revoke { session, validity, extends: false, mode: Mode::Revoke };
+        let wish = Wish::Revoke { session, validity, extends: false, mode: Mode::Revoke, bound: None };
         self.orders.push(Order { at: at + lasts + rng.u64(..SECOND), node, id, wish });
         self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Adds statements of a provider: standing revocations, whose bounds and expiries move, and are
+    /// repeated, at several nodes at the same time.
+    ///
+    /// A statement says when it expires. Nodes that hear of it late take it for longer, so the
+    /// expiries of two statements are the same, or far from each other.
+    fn add_standing(&mut self, rng: &mut Rng, active: Micros) {
+        for _ in 0..=rng.usize(..2) {
+            let session = rng.usize(..SESSIONS);
+            let (id, mut at) = (STANDING + session, CALM + rng.u64(..active));
+            let statement = |rng: &mut Rng| (rng.u64(..AGES as u64), rng.u64(..3));
+            let statements = [(); 3].map(|()| statement(rng));
+            for _ in 0..2 + rng.usize(..5) {
+                let node = rng.usize(..NODES);
+                let (bound, end) = statements[rng.usize(..statements.len())];
+                let ends = CALM + active + 15 * SECOND + end * 60 * SECOND;
+                let wish = match rng.u8(..12) {
+                    0 => Wish::Lift,
+                    _ => Wish::Revoke {
+                        session,
+                        validity: ends - at,
+                        extends: true,
+                        mode: Mode::Revoke,
+                        bound: Some(bound),
+                    },
+                };
+                self.orders.push(Order { at, node, id, wish });
+                let within = [MILLIS, 4 * MILLIS, 500 * MILLIS, active][rng.usize(..4)];
+                at = (at + rng.u64(..within)).min(CALM + active);
+            }
+        }
     }
 
     fn add_losses(&mut self, rng: &mut Rng, active: Micros) {
@@ -347,7 +394,7 @@ impl Plan {
                 _ => 30 * SECOND + rng.u64(..300 * SECOND),
             };
             let mode = if rng.u8(..8) == 0 { Mode::Disconnect } else { Mode::Revoke };
-            let revoke = Wish::Revoke { session, validity, extends: false, mode };
+            let revoke = Wish::Revoke { session, validity, extends: false, mode, bound: None };
             self.orders.push(Order { at, node, id: SESSIONS + index, wish: revoke });
             let node = rng.usize(..NODES);
             let within = if rng.bool() { 4 * MILLIS } else { active };
@@ -366,13 +413,14 @@ impl Plan {
                 2 => self.orders.push(Order { at: later, node, id: SESSIONS + index, wish: revoke }),
                 3 => {
                     let session = rng.usize(..SESSIONS);
-                    let wish = Wish::Revoke { session, validity, extends: false, mode };
+                    let wish = Wish::Revoke { session, validity, extends: false, mode, bound: None };
                     self.orders.push(Order { at: later, node, id: SESSIONS + index, wish });
                 }
                 4 | 5 => {
                     for at in [at, later] {
                         let validity = 20 * SECOND + rng.u64(..100 * SECOND);
-                        let wish = Wish::Revoke { session, validity, extends: true, mode: Mode::Revoke };
+                        let mode = Mode::Revoke;
+                        let wish = Wish::Revoke { session, validity, extends: true, mode, bound: None };
                         self.orders.push(Order { at, node: rng.usize(..NODES), id: session, wish });
                     }
                 }

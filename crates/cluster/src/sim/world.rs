@@ -11,7 +11,7 @@ use session::{NodeName, Position, Receipt, RevocationId};
 use super::judge::Judge;
 use super::log::{Log, State};
 use super::network::{Network, Request};
-use super::plan::{Fault, NODES, Plan, SESSIONS, micros};
+use super::plan::{AGES, Fault, NODES, Plan, SESSIONS, micros};
 use super::stream::Stream;
 use super::{MILLIS, Micros, SECOND};
 use crate::core::{Core, Identity, Input};
@@ -111,8 +111,8 @@ pub(super) struct Run {
     pub(super) is_synced: bool,
     /// What is in force, with what is known of ids that are not.
     pub(super) states: BTreeMap<RevocationId, State>,
-    /// Until when each session is revoked.
-    pub(super) revoked: [Micros; SESSIONS],
+    /// Until when each session is revoked, for tokens of each age.
+    pub(super) revoked: [[Micros; AGES]; SESSIONS],
     /// Ids that are enforced, but not recorded.
     pub(super) unrecorded: BTreeSet<RevocationId>,
     /// The orders whose clients wait, by the numbers of their operations.
@@ -121,7 +121,7 @@ pub(super) struct Run {
     pub(super) fence: Micros,
     pub(super) joined: bool,
     /// Connections that were let in, for policies that keep them without a lease.
-    pub(super) connected: [bool; SESSIONS],
+    pub(super) connected: [[bool; AGES]; SESSIONS],
     /// When each beat was sent, and its sequence in the stream.
     pub(super) beats: BTreeMap<u64, SentBeat>,
     /// Up to this sequence, the judge has seen that everything is applied.
@@ -340,13 +340,13 @@ impl World {
             log: here.disk.clone(),
             is_synced: true,
             states: here.disk.states.clone(),
-            revoked: [0; SESSIONS],
+            revoked: Default::default(),
             unrecorded: BTreeSet::new(),
             orders: BTreeMap::new(),
             pending: BTreeSet::new(),
             fence: 0,
             joined: false,
-            connected: [false; SESSIONS],
+            connected: Default::default(),
             beats: BTreeMap::new(),
             judged: 0,
         });

@@ -13,9 +13,10 @@ use crate::transport::CloseReason;
 use crate::websocket::frames::{NORMAL, close_frame};
 use crate::writer::Writer;
 
-/// The subprotocol that is spoken: each message is an event in JSON (CloudEvents, WebSockets
-/// protocol binding, section 1.3). A client that names none gets the same.
-const SUBPROTOCOL: &str = "cloudevents.json";
+/// The names of the subprotocol that is spoken: each message is an event in JSON (CloudEvents,
+/// WebSockets protocol binding, section 1.3). A client that names none gets the same. One that has
+/// its token among the subprotocols needs another beside it, which the answer can name.
+const SUBPROTOCOLS: [&str; 2] = ["cloudevents.json", "rig"];
 
 /// The answer to a handshake that can be accepted.
 #[derive(Clone, Debug)]
@@ -38,7 +39,8 @@ pub enum HandshakeError {
     /// No subprotocol that it offers is spoken here. Browsers fail a handshake that chooses none of
     /// what they offer.
     #[error(
-        "none of the subprotocols in sec-websocket-protocol is known here; known: {SUBPROTOCOL}, or no header at all"
+        "none of the subprotocols in sec-websocket-protocol is known here; known: {}, or no header at all",
+        SUBPROTOCOLS.join(", ")
     )]
     Subprotocol,
 }
@@ -72,8 +74,11 @@ impl Accept {
             return Err(HandshakeError::Version);
         }
         let mut offered = elements(headers, SEC_WEBSOCKET_PROTOCOL).peekable();
-        let chosen = offered.peek().is_some();
-        if chosen && !offered.any(|protocol| protocol == SUBPROTOCOL.as_bytes()) {
+        let offers = offered.peek().is_some();
+        let known = |offer: &[u8]| SUBPROTOCOLS.into_iter().find(|known| known.as_bytes() == offer);
+        // The first in the order of the client, which is that of its preference.
+        let chosen = offered.find_map(known);
+        if offers && chosen.is_none() {
             return Err(HandshakeError::Subprotocol);
         }
         let accept = derive_accept_key(key);
@@ -83,8 +88,8 @@ impl Accept {
         );
         head.extend_from_slice(accept.as_bytes());
         head.extend_from_slice(b"\r\nupgrade: websocket\r\n");
-        if chosen {
-            head.extend_from_slice(format!("sec-websocket-protocol: {SUBPROTOCOL}\r\n").as_bytes());
+        if let Some(chosen) = chosen {
+            head.extend_from_slice(format!("sec-websocket-protocol: {chosen}\r\n").as_bytes());
         }
         head::write_headers(&mut head, &HeaderMap::new());
         head.extend_from_slice(b"\r\n");

@@ -8,12 +8,12 @@ use session::{Epoch, Operation, Place, Position};
 
 use super::disk::{Disk, Random};
 use super::*;
-use crate::JournalError;
 use crate::audit::{Audit, ChainHead};
 use crate::clock::{FolderClock, Here};
 use crate::folder::private_file;
 use crate::journal::Committing;
-use crate::{shares, store};
+use crate::outbox::Reports;
+use crate::{JournalError, Outlet, shares, store};
 
 fn open_on(disk: &Disk) -> Result<Database, JournalError> {
     let mut builder = Builder::new();
@@ -23,18 +23,23 @@ fn open_on(disk: &Disk) -> Result<Database, JournalError> {
 }
 
 /// A journal whose store is on this disk. Its audit log is in the folder.
-fn journal_on(disk: &Disk, folder: &Temporary) -> Journal {
+pub(super) fn journal_on(disk: &Disk, folder: &Temporary) -> Journal {
     let store = open_on(disk).expect("what a power cut leaves can be opened");
     let file = private_file(&folder.path().join("audit.log")).unwrap();
     let audit = Audit::open(file, ChainHead::default(), None).unwrap();
     let disk = disk.clone();
     let clock = FolderClock::resume(store::stamp(&store).unwrap(), Here);
-    let committing =
-        Committing { at_once: 8, clustered: true, unshared: shares::unshared_count(&store).unwrap() };
-    Journal::start(store, Box::new(move || open_on(&disk)), audit, clock, &committing).unwrap()
+    let config = Config { clustered: true, outlets: vec![Outlet::Hook], ..folder.config() };
+    let committing = Committing {
+        at_once: 8,
+        clustered: true,
+        unshared: shares::unshared_count(&store).unwrap(),
+        reports: Reports::open(&store, &config, clock.now()).unwrap(),
+    };
+    Journal::start(store, Box::new(move || open_on(&disk)), audit, clock, committing).unwrap()
 }
 
-fn new_disk() -> Disk {
+pub(super) fn new_disk() -> Disk {
     let disk = Disk::default();
     let store = open_on(&disk).unwrap();
     store::fill(&store).unwrap();
@@ -45,7 +50,7 @@ fn new_disk() -> Disk {
 
 /// Several threads revoke and lift until the disk fails. Returns the names that must be in the log,
 /// and those that must not.
-fn use_until_the_end(journal: &Journal, round: usize) -> (BTreeSet<String>, BTreeSet<String>) {
+pub(super) fn use_until_the_end(journal: &Journal, round: usize) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut kept, mut lifted) = (BTreeSet::new(), BTreeSet::new());
     let threads = std::thread::scope(|scope| {
         let run = |thread: usize| {

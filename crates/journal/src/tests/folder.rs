@@ -4,11 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use redb::Database;
+use redb::{Database, ReadableTable};
+use session::{Epoch, Operation, Place, Position, Selector};
 
 use super::*;
 use crate::JournalError;
-use crate::codec::{self, NUMBERS, RECEIPTS, RECEIPTS_1};
+use crate::codec::{self, NUMBERS, RECEIPTS, RECEIPTS_1, REVOCATIONS, REVOCATIONS_3};
 
 fn refused(folder: &Temporary) -> JournalError {
     match Journal::open(&folder.config()) {
@@ -56,6 +57,72 @@ fn a_folder_that_cannot_be_one_is_named() {
     assert!(matches!(Journal::open(&nowhere), Err(JournalError::Io { .. })));
 }
 
+/// Has the store hold its revocations as formats 1 to 3 do.
+fn without_issuers(write: &redb::WriteTransaction) {
+    {
+        let revocations = write.open_table(REVOCATIONS).unwrap();
+        let mut before = write.open_table(REVOCATIONS_3).unwrap();
+        for row in revocations.iter().unwrap() {
+            let (seq, row) = row.unwrap();
+            let (of, value, issuer, bound, disconnects, expires, accepted, validity, id, by, reason, extends) =
+                row.value();
+            assert_eq!(issuer, None, "these formats have none");
+            let row = (of, value, bound, disconnects, expires, accepted, validity, id, by, reason, extends);
+            before.insert(seq.value(), row).unwrap();
+        }
+    }
+    write.delete_table(REVOCATIONS).unwrap();
+}
+
+#[test]
+fn a_log_of_the_third_format_keeps_all_and_is_of_every_issuer() {
+    let folder = Temporary::new();
+    let rich = Revocation {
+        selector: Selector::of_claim("/sub", "alice".parse().unwrap()),
+        issued_up_to: Some(7),
+        by: Some("ops".into()),
+        reason: Some("lost phone".into()),
+        ..revocation("rich", MINUTE)
+    };
+    let journal = folder.open_clustered();
+    let place = Place { position: Position { epoch: Epoch(3), sequence: 9 }, revision: 4 };
+    journal.record(&[(Operation::Revoke(rich.clone()), place)]).unwrap();
+    append(&journal, &Revocation::blacklist(&"s".parse().unwrap(), Duration::MAX));
+    append(&journal, &Revocation { mode: Mode::Disconnect, ..revocation("gone", Duration::ZERO) });
+    let receipt = session::Receipt {
+        applied_at: std::time::UNIX_EPOCH + MINUTE,
+        connections: 3,
+        requests: 2,
+        last_payload_at: None,
+    };
+    journal.receipt(1, &NodeName::default(), receipt);
+    let (before, unshared) = (journal.page(None, 9).unwrap(), journal.unshared_count());
+    drop(journal);
+    let store = Database::open(folder.file("revocations.redb")).unwrap();
+    let write = store.begin_write().unwrap();
+    without_issuers(&write);
+    write.open_table(NUMBERS).unwrap().insert("format", 3).unwrap();
+    write.commit().unwrap();
+    drop(store);
+
+    for opened in ["upgraded", "opened again"] {
+        let journal = folder.open_clustered();
+        let mut after = journal.page(None, 9).unwrap();
+        assert!(after.iter().zip(&before).all(|(after, before)| after.left <= before.left), "{opened}");
+        after.iter_mut().zip(&before).for_each(|(after, before)| after.left = before.left);
+        assert_eq!(after, before, "{opened}");
+        assert_eq!(after[2].revocation, rich, "{opened}");
+        assert_eq!(after[2].revocation.selector.issuer, None, "{opened}");
+        assert_eq!(
+            (journal.unshared_count(), journal.load(&mut |_| ()).unwrap()),
+            (unshared, place.position)
+        );
+    }
+    let standing = standing(1, MINUTE);
+    append(&folder.open_clustered(), &standing);
+    assert_eq!(folder.open_clustered().find(&standing.id).unwrap().unwrap().revocation, standing);
+}
+
 #[test]
 fn a_log_of_the_first_format_keeps_its_receipts() {
     let folder = filled();
@@ -69,6 +136,7 @@ fn a_log_of_the_first_format_keeps_its_receipts() {
     let write = store.begin_write().unwrap();
     write.delete_table(RECEIPTS).unwrap();
     write.open_table(RECEIPTS_1).unwrap().insert(5, codec::receipt_row(&receipt)).unwrap();
+    without_issuers(&write);
     write.open_table(NUMBERS).unwrap().insert("format", 1).unwrap();
     write.commit().unwrap();
     drop(store);
@@ -90,10 +158,10 @@ fn a_log_of_a_newer_version_is_left_alone() {
     let folder = filled();
     let store = Database::create(folder.file("revocations.redb")).unwrap();
     let write = store.begin_write().unwrap();
-    write.open_table(NUMBERS).unwrap().insert("format", 4).unwrap();
+    write.open_table(NUMBERS).unwrap().insert("format", 5).unwrap();
     write.commit().unwrap();
     drop(store);
-    assert!(matches!(refused(&folder), JournalError::Newer { found: 4, known: 3, .. }));
+    assert!(matches!(refused(&folder), JournalError::Newer { found: 5, known: 4, .. }));
 }
 
 #[test]

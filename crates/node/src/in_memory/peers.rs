@@ -126,6 +126,10 @@ impl Peers for MemoryPeers {
         self.others().into_iter().map(|other| other.life).collect()
     }
 
+    fn names(&self) -> Vec<NodeName> {
+        self.others().into_iter().map(|other| other.name).collect()
+    }
+
     fn max_bytes(&self) -> usize {
         MAX_BYTES
     }

@@ -100,12 +100,21 @@ impl Traffic {
         let stream = &mut self.stream;
         let Some(announced) = stream.announced.get_mut(&number) else { return };
         let id = announced.operation.id().clone();
+        let known = stream.states.get(&id);
+        let revision = known.map_or(1, |known| known.place.revision + 1);
+        if let Operation::Revoke(ours) = &mut announced.operation
+            && let Some(Stored { revocation: Some(theirs), at, .. }) = known
+            && ours.extends
+            && ours.is_same(theirs)
+        {
+            // Nodes that have not heard of theirs learn of both with this one.
+            ours.validity = ours.validity.max(theirs.validity.saturating_sub(at.elapsed()));
+            ours.extend_bound(theirs);
+        }
         let revocation = match &announced.operation {
             Operation::Revoke(revocation) => Some(revocation.clone()),
             Operation::Lift { .. } => None,
         };
-        let known = stream.states.get(&id);
-        let revision = known.map_or(1, |known| known.place.revision + 1);
         if let (Some(ours), Some(known)) = (&revocation, known)
             && let Some(theirs) = &known.revocation
             && !ours.extends

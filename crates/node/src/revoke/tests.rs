@@ -29,6 +29,10 @@ impl Log for SlowLog {
         self.kept.append(revocation)
     }
 
+    fn unshare(&self, id: &RevocationId) -> Result<(), LogError> {
+        self.kept.unshare(id)
+    }
+
     fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
         self.kept.lift(id, by)
     }

@@ -117,10 +117,10 @@ impl World {
     fn selector(&self, who: Who) -> Selector {
         let name = |text: String| text.parse().expect("a name");
         match who {
-            Who::Session(session) => Selector::Session(name(format!("session-{session}"))),
+            Who::Session(session) => Selector::session(name(format!("session-{session}"))),
             Who::User(user) => {
                 let config = self.sessions.config();
-                config.selector("/sub", name(format!("user-{user}"))).expect("a claim to revoke by")
+                config.selector(None, "/sub", name(format!("user-{user}"))).expect("a claim to revoke by")
             }
         }
     }
@@ -139,7 +139,7 @@ impl World {
 
     fn blacklist(&mut self, session: u8, ticks: u8) {
         let who = Who::Session(session);
-        let Selector::Session(name) = self.selector(who) else { unreachable!("it is a session") };
+        let name = self.selector(who).value().clone();
         let revocation = Revocation::blacklist(&name, Duration::from_millis(100) * ticks.into());
         self.model.bar(revocation.id.as_str(), who, None, ticks);
         self.asked.push(revocation.clone());

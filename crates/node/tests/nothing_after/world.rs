@@ -163,7 +163,7 @@ impl World {
         let issued_up_to = revocation.issued_up_to.map(|second| second as u8);
         match self.sessions.accept(&revocation, true).expect("the log in memory keeps all") {
             Accepted::Before(record) => assert_eq!(record.revocation.id, revocation.id),
-            Accepted::Begun(kill) | Accepted::Again(kill, _) => {
+            Accepted::Begun(kill) | Accepted::Extended(kill, _) | Accepted::Again(kill, _) => {
                 let ending = self.model.end(who, issued_up_to);
                 let left = self.sessions.affected(&revocation.selector, revocation.issued_up_to);
                 assert_eq!(left.connections, 0, "left registered: {who:?} up to {issued_up_to:?}");

@@ -1,6 +1,7 @@
 //! Two nodes in one process, over a bus, logs and leases in memory.
 
 mod answers;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +10,11 @@ use bytes::Bytes;
 use connection::{BindError, Client, Connection, Encoding, Hub, OpenError, Opening};
 use event::Event;
 use rig_node::in_memory::Network;
-use rig_node::{Admission, EventOrigin, LiftOutcome, Node, Outcome, Tasks};
+use rig_node::{Admission, EventOrigin, LiftOutcome, Node, Outcome, Reach, Tasks};
 use seal::{Incarnation, Purpose, Seal};
-use session::{Config, Log, MemoryLog, NodeName, Record, Revocation, RevocationId, SessionName, Sessions};
+use session::{
+    Config, Log, MemoryLog, NodeName, Record, Revocation, RevocationId, SessionName, Sessions, Subject,
+};
 use subscription::{Extractors, Subscription};
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -30,9 +33,13 @@ struct Member {
 
 impl Member {
     fn join(network: &Network, name: &str) -> Self {
+        Self::join_with(network, name, Config::default())
+    }
+
+    fn join_with(network: &Network, name: &str, config: Config) -> Self {
         let name = NodeName::from(name);
         let log = Arc::new(MemoryLog::new());
-        let config = Config::default().with_node(name.clone());
+        let config = config.with_node(name.clone());
         let sessions = Sessions::new(config, log.clone()).expect("the log is empty");
         let cluster = network.join(&name, LEASE);
         let hub = Hub::new(
@@ -50,9 +57,13 @@ impl Member {
     }
 
     fn open(&self, session: &str) -> Result<Arc<Connection>, OpenError> {
+        self.open_as(self.sessions.subject_of_session(&name(session)))
+    }
+
+    fn open_as(&self, subject: Subject) -> Result<Arc<Connection>, OpenError> {
         let subscriptions = serde_json::json!([{ "eventType": "t" }]);
         let opening = Opening {
-            subjects: vec![self.sessions.subject_of_session(&name(session))],
+            subjects: vec![subject],
             client: Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None },
             subscriptions: Subscription::parse_list(&subscriptions, &Extractors::default())
                 .expect("it is a list of subscriptions"),
@@ -62,7 +73,7 @@ impl Member {
 
     async fn blacklist(&self, session: &str, validity: Duration, within: Duration) -> Record {
         match self.node.revoke(Revocation::blacklist(&name(session), validity), true, within).await {
-            Ok(Outcome::Done(record, _)) => *record,
+            Ok(Outcome::Done(record, _) | Outcome::Again(record, _)) => *record,
             other => panic!("{other:?}"),
         }
     }

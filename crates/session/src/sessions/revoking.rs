@@ -9,12 +9,12 @@ use crate::age::ALL;
 use crate::clock::Tick;
 use crate::connection::{Cause, Ending};
 use crate::kill::Kill;
-use crate::log::{Appended, Entry, LogError, Operation};
+use crate::log::{Appended, Entry, LogError, Operation, Replaced};
 use crate::members::Tokens;
 use crate::place::Place;
 use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
 use crate::selector::{Key, Selector};
-use crate::shard::{Bar, Order};
+use crate::shard::{Bar, Order, Revoked};
 
 /// A revocation was accepted.
 #[derive(Debug)]
@@ -22,9 +22,12 @@ use crate::shard::{Bar, Order};
 pub enum Accepted {
     /// It is recorded and in force; its connections are still to be notified.
     Begun(Kill),
-    /// The same is in force already, and for longer than was asked for: for this time. Connections
-    /// that it has selected may still have to be notified.
-    Again(Kill, Duration),
+    /// It has extended the one that had its id. Holds what is in force now, with its remaining
+    /// validity; its connections are still to be notified.
+    Extended(Kill, Box<Revocation>),
+    /// The same is in force already, and for longer than was asked for. Holds what is in force,
+    /// with its remaining validity. Connections that it has selected may still have to be notified.
+    Again(Kill, Box<Revocation>),
     /// It was accepted before. Holds what it has done.
     Before(Box<Record>),
 }
@@ -72,7 +75,9 @@ impl Sessions {
     /// See [`RevokeError`]. Nothing has happened, except after [`RevokeError::Log`].
     pub fn revoke(&self, revocation: &Revocation, forced: bool) -> Result<Option<Receipt>, RevokeError> {
         Ok(match self.accept(revocation, forced)? {
-            Accepted::Begun(kill) | Accepted::Again(kill, _) => Some(kill.finish()),
+            Accepted::Begun(kill) | Accepted::Extended(kill, _) | Accepted::Again(kill, _) => {
+                Some(kill.finish())
+            }
             Accepted::Before(record) => record.receipt(self.0.config.node()),
         })
     }
@@ -87,15 +92,20 @@ impl Sessions {
         let asked = self.0.clock.now();
         self.check(revocation, forced)?;
         match self.0.log.append(revocation) {
-            Ok(Appended::New { seq, replaces }) => {
-                let kill = self.apply_since(revocation, seq, replaces, asked);
+            Ok(Appended::New { seq }) => {
+                let kill = self.apply_since(revocation, seq, None, asked);
                 self.take_unrecorded(&revocation.id, |unrecorded| unrecorded.revision == 0);
                 Ok(Accepted::Begun(kill))
+            }
+            Ok(Appended::Extended { seq, replaces, revocation: extended }) => {
+                let kill = self.apply_since(&extended, seq, Some(&replaces), asked);
+                self.take_unrecorded(&revocation.id, |unrecorded| unrecorded.revision == 0);
+                Ok(Accepted::Extended(kill, extended))
             }
             Ok(Appended::Known(record)) if revocation.extends => {
                 let in_force = Revocation { validity: record.left, ..record.revocation };
                 let kill = self.apply_since(&in_force, record.seq, None, asked);
-                Ok(Accepted::Again(kill.without_receipt(), record.left))
+                Ok(Accepted::Again(kill.without_receipt(), Box::new(in_force)))
             }
             Ok(Appended::Known(record)) => Ok(Accepted::Before(record)),
             Ok(Appended::Conflict) => Err(RevokeError::Conflict),
@@ -123,9 +133,10 @@ impl Sessions {
         if by_id.len() < UNRECORDED || by_id.contains_key(&revocation.id) {
             let known = by_id.entry(revocation.id.clone()).or_default();
             if let Some(at) = known.iter().position(|known| known.revocation.is_same(revocation)) {
-                // A shorter one takes nothing back.
+                // A shorter one takes nothing back, and neither does one with an earlier bound.
                 let known = known.swap_remove(at);
                 (new.until, new.revision) = (until.max(known.until), revision.max(known.revision));
+                new.revocation.extend_bound(&known.revocation);
                 same = Some(known.seq);
             }
             replaced = known.extract_if(.., |known| known.revision <= revision).collect();
@@ -134,7 +145,7 @@ impl Sessions {
         // The entry is added after it can be found by its id, so that a concurrent lift either
         // removes the entry or makes the shard ignore it.
         drop(by_id);
-        let kill = self.apply_until(revocation, seq, same, asked, new.until).without_receipt();
+        let kill = self.apply_until(&new.revocation, seq, same, asked, new.until).without_receipt();
         for replaced in replaced {
             self.take_back(&replaced.revocation.selector, replaced.seq);
         }
@@ -166,8 +177,7 @@ impl Sessions {
             if let Some(entry) = &entry {
                 self.apply(entry).without_receipt().finish();
             }
-            let has_changed = entry.is_some() || matches!(operation, Operation::Lift { .. });
-            self.settle(operation.id(), place.revision, has_changed);
+            self.settle(operation, place.revision, entry.as_ref());
             recorded.push(entry.map(|entry| match entry {
                 Entry::Revoked { seq, .. } => seq,
                 Entry::Lifted { of, .. } => of,
@@ -176,25 +186,32 @@ impl Sessions {
         Ok(recorded)
     }
 
-    /// The log holds an id as of this revision: removes what is in force of it without being in the
-    /// log, unless it is later. If the operation has not changed the log, what the log has must
-    /// suffice; a lift does, since the operation is older.
-    fn settle(&self, id: &RevocationId, revision: u32, has_changed: bool) {
+    /// The log holds an id as of this revision, after `operation` has changed it to `entry`:
+    /// removes what is in force of it without being in the log, unless that is later. Of the same
+    /// revocation, what the log has must suffice: another node may have accepted a longer one, or
+    /// one with a later bound, at the same time, and store it next.
+    fn settle(&self, operation: &Operation, revision: u32, entry: Option<&Entry>) {
+        let id = operation.id();
         if !self.0.unrecorded_by_id.lock().contains_key(id) {
             return;
         }
-        let record = if has_changed { None } else { self.0.log.find(id).ok().flatten() };
-        let suffices = |unrecorded: &Unrecorded| {
-            record.as_ref().is_some_and(|record| {
-                record.revocation.is_same(&unrecorded.revocation)
-                    && self.tick_after(record.left) >= unrecorded.until
-            })
+        let is_replaced = matches!(entry, Some(Entry::Revoked { replaces: Some(_), .. }));
+        if is_replaced || matches!(operation, Operation::Lift { .. }) {
+            self.take_unrecorded(id, |unrecorded| unrecorded.revision <= revision);
+            return;
+        }
+        let record = self.0.log.find(id).ok().flatten();
+        // An operation that is older than the lift of its id changes nothing.
+        let is_lifted = record.is_none() && self.0.log.lifted(id).is_ok_and(|lift| lift.is_some());
+        let is_over = |unrecorded: &Unrecorded| match &record {
+            Some(record) if record.revocation.is_same(&unrecorded.revocation) => {
+                let slack = if entry.is_some() { SETTLED } else { Duration::ZERO };
+                record.revocation.covers_ages_of(&unrecorded.revocation)
+                    && self.tick_after(record.left.saturating_add(slack)) >= unrecorded.until
+            }
+            _ => entry.is_some() || is_lifted,
         };
-        let is_lifted = || record.is_none() && self.0.log.lifted(id).is_ok_and(|lift| lift.is_some());
-        let is_decided = has_changed || is_lifted();
-        self.take_unrecorded(id, |unrecorded| {
-            unrecorded.revision <= revision && (is_decided || suffices(unrecorded))
-        });
+        self.take_unrecorded(id, |unrecorded| unrecorded.revision <= revision && is_over(unrecorded));
     }
 
     /// Checks that a revocation would be accepted now, whatever its id.
@@ -205,9 +222,9 @@ impl Sessions {
         if revocation.mode == Mode::Disconnect {
             return Ok(());
         }
-        let key = self.0.fingerprints.of_selector(&revocation.selector);
-        let count = self.shard(key).lock().revocations(key, self.now());
-        if count >= Self::MOST && !revocation.extends {
+        let key = self.key_of(&revocation.selector);
+        // There is one for each id that extends, so their number is bounded by their callers.
+        if !revocation.extends && self.shard(key).lock().revocations(key, self.now()) >= Self::MOST {
             return Err(RevokeError::TooMany);
         }
         if forced { Ok(()) } else { self.outlasts_tokens(revocation) }
@@ -232,21 +249,28 @@ impl Sessions {
         let now = self.0.clock.now();
         match entry {
             Entry::Revoked { seq, revocation, replaces } => {
-                let kill = self.apply_since(revocation, *seq, replaces.as_ref().map(|one| one.seq), now);
-                if let Some(replaced) = replaces
-                    && replaced.selector != revocation.selector
-                {
-                    self.take_back(&replaced.selector, replaced.seq);
-                }
-                kill
+                self.apply_since(revocation, *seq, replaces.as_ref(), now)
             }
-            Entry::Lifted { of, selector } => Kill::nothing(self.clone(), self.take_back(selector, *of)),
+            Entry::Lifted { of, selector } => {
+                self.take_back(selector, *of);
+                Kill::nothing(self.clone())
+            }
         }
     }
 
-    fn apply_since(&self, revocation: &Revocation, seq: Seq, replaces: Option<Seq>, asked: Instant) -> Kill {
+    fn apply_since(
+        &self,
+        revocation: &Revocation,
+        seq: Seq,
+        replaces: Option<&Replaced>,
+        asked: Instant,
+    ) -> Kill {
         let until = self.tick_after(revocation.validity);
-        self.apply_until(revocation, seq, replaces, asked, until)
+        let kill = self.apply_until(revocation, seq, replaces.map(|replaced| replaced.seq), asked, until);
+        if let Some(replaced) = replaces.filter(|replaced| replaced.selector != revocation.selector) {
+            self.take_back(&replaced.selector, replaced.seq);
+        }
+        kill
     }
 
     fn apply_until(
@@ -257,7 +281,7 @@ impl Sessions {
         asked: Instant,
         until: Tick,
     ) -> Kill {
-        let key = self.0.fingerprints.of_selector(&revocation.selector);
+        let key = self.key_of(&revocation.selector);
         let issued_up_to = issued_bound(revocation.issued_up_to);
         let (bar, cause) = match revocation.mode {
             Mode::Revoke => (Some(Bar { seq, until, issued_up_to }), Cause::Revoked),
@@ -268,13 +292,16 @@ impl Sessions {
     }
 
     pub(super) fn end(&self, key: Key, order: &Order, cause: Cause, of: Option<(Seq, Instant)>) -> Kill {
-        let revoked = self.shard(key).lock().revoke(key, order, self.now());
-        if revoked.new {
+        let now = self.now();
+        let revoke = |key: Key| (key, self.shard(key).lock().revoke(key, order, now));
+        let revoked: Vec<(Key, Revoked)> = key.places().map(revoke).collect();
+        if revoked.iter().any(|(_, revoked)| revoked.new) {
             self.0.blacklisted_ever.fetch_add(1, Ordering::Relaxed);
         }
-        let closed = revoked.taken.as_ref().and(of).and(self.0.closed.get().cloned());
+        let has_taken = revoked.iter().any(|(_, revoked)| revoked.taken.is_some());
+        let closed = of.filter(|_| has_taken).and(self.0.closed.get().cloned());
         let since = of.map_or_else(|| self.0.clock.now(), |(_, asked)| asked);
-        Kill::new(self.clone(), key, revoked, Ending::new(cause, since, closed), of.map(|(seq, _)| seq))
+        Kill::new(self.clone(), revoked, Ending::new(cause, since, closed), of.map(|(seq, _)| seq))
     }
 
     /// Lifts a revocation: its tokens are legal again, unless another revocation selects them.
@@ -292,12 +319,11 @@ impl Sessions {
         Ok(lifted.or_else(|| Some(self.record_of(unrecorded?))))
     }
 
-    /// Removes an entry from the blacklist. If it has not been added yet, it never will be. Returns
-    /// its key.
-    fn take_back(&self, selector: &Selector, seq: Seq) -> Key {
-        let key = self.0.fingerprints.of_selector(selector);
-        self.shard(key).lock().lift(key, seq);
-        key
+    /// Removes an entry from the blacklist. If it has not been added yet, it never will be.
+    fn take_back(&self, selector: &Selector, seq: Seq) {
+        for key in self.key_of(selector).places() {
+            self.shard(key).lock().lift(key, seq);
+        }
     }
 
     /// Removes revocations of an id that are in force without being in the log.
@@ -324,8 +350,11 @@ impl Sessions {
 
     /// What a revocation would do now.
     pub fn affected(&self, selector: &Selector, issued_up_to: Option<u64>) -> Affected {
-        let key = self.0.fingerprints.of_selector(selector);
-        let (connections, last) = self.shard(key).lock().affected(key, self.tokens(issued_up_to));
+        let (mut connections, mut last) = (0, None);
+        for key in self.key_of(selector).places() {
+            let (count, latest) = self.shard(key).lock().affected(key, self.tokens(issued_up_to));
+            (connections, last) = (connections + count, last.max(latest));
+        }
         let now = self.0.clock.now().saturating_duration_since(self.0.origin);
         let left = |last: Tick| last.time().saturating_sub(now);
         Affected { connections, last_token: last.map(left) }
@@ -336,8 +365,9 @@ impl Sessions {
     /// bound covers these too, so that they do not become legal again when this node's clock has
     /// caught up.
     pub fn issued_up_to_now(&self, selector: &Selector) -> u64 {
-        let (key, moment) = (self.0.fingerprints.of_selector(selector), self.moment());
-        moment.now().max(self.shard(key).lock().youngest_skewed(key, moment)).into()
+        let moment = self.moment();
+        let youngest = |key: Key| self.shard(key).lock().youngest_skewed(key, moment);
+        self.key_of(selector).places().map(youngest).fold(moment.now(), u32::max).into()
     }
 
     fn tokens(&self, issued_up_to: Option<u64>) -> Tokens {
@@ -354,6 +384,10 @@ pub(crate) struct Unrecorded {
     until: Tick,
     revocation: Revocation,
 }
+
+/// How much shorter a revocation may be in the log than it was in force before it was recorded:
+/// what came directly and what came through the stream were on their way for different times.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Limit of ids whose unrecorded revocations can be lifted. Further ones stay in force until they
 /// expire or the process exits.

@@ -10,10 +10,13 @@ use crate::node_name::NodeName;
 use crate::place::{Epoch, Place};
 use crate::revocation::{Mode, Receipt, Record, RevocationId};
 
+mod issuers;
 mod logs;
+mod marks;
 mod model;
 mod peers;
 mod richer;
+mod standing;
 
 use logs::{Broken, Kept};
 
@@ -131,7 +134,7 @@ fn a_registered_connection_is_notified() {
 fn d01_the_claim_that_names_a_session_is_the_one_that_is_checked() {
     let sessions = Sessions::in_memory(Config::new("/username").unwrap());
     let claims = serde_json::json!({"jti": "j1", "username": "bob"});
-    let named = sessions.from_claims(claims.as_object().unwrap()).unwrap();
+    let named = sessions.session_of(claims.as_object().unwrap()).unwrap();
     sessions.blacklist(&name("j1"), MINUTE).unwrap();
     assert!(!sessions.is_blacklisted(&named));
     sessions.blacklist(&name("bob"), MINUTE).unwrap();
@@ -385,7 +388,7 @@ fn a_revocation_by_a_claim_that_is_gone_from_the_settings_ends_the_start() {
     let log = Kept::default();
     let by_user = || Config::default().with_revocation_claims(["/sub"]).expect("a pointer");
     let before = Sessions::new(by_user(), log.clone()).unwrap();
-    let selector = by_user().selector("/sub", name("alice")).unwrap();
+    let selector = by_user().selector(None, "/sub", name("alice")).unwrap();
     before.revoke(&Revocation { selector, ..Revocation::blacklist(&name("x"), MINUTE) }, true).unwrap();
     let error = Sessions::new(Config::default(), log.clone()).unwrap_err().to_string();
     assert!(error.contains("a claim that is not configured any more"), "{error}");

@@ -7,14 +7,15 @@ use session::{Mode, RevocationId};
 use super::SLACK;
 use crate::core::Outcome;
 use crate::sim::driver::{id_of, session_of};
-use crate::sim::log::State;
+use crate::sim::log::{State, bound_of};
 use crate::sim::world::World;
 
-/// The states of a node: the revision and the session of each id, and whether it is in force.
-type Set = BTreeMap<RevocationId, (u32, Option<usize>, bool)>;
+/// The states of a node: the revision, the session and the bound of each id, and whether it is in
+/// force.
+type Set = BTreeMap<RevocationId, (u32, Option<(usize, u64)>, bool)>;
 
-fn session_in(state: &State) -> Option<usize> {
-    state.revocation.as_ref().map(session_of)
+fn selected_in(state: &State) -> Option<(usize, u64)> {
+    state.revocation.as_ref().map(|revocation| (session_of(revocation), bound_of(revocation)))
 }
 
 impl World {
@@ -38,7 +39,7 @@ impl World {
                 let left = obligation.until - now;
                 for (states, place) in [(&run.states, "memory"), (&run.log.states, "log")] {
                     let has = states.get(&obligation.id).is_some_and(|state| {
-                        state.is_in_force(local) && state.ends() - local + SLACK >= left
+                        state.is_in_force(local) && state.ends_for(obligation.age()) + SLACK >= local + left
                     });
                     if !has {
                         let order = obligation.order;
@@ -80,12 +81,17 @@ impl World {
                 let theirs_in_force = theirs.iter().filter(|(_, (_, _, in_force))| *in_force);
                 let ours_in_force = run.states.iter().filter(|(_, state)| in_force(state));
                 for id in theirs_in_force.map(|(id, _)| id).chain(ours_in_force.map(|(id, _)| id)) {
-                    let ours = run.states.get(id).map(|state| (state.place.revision, session_in(state)));
+                    let ours = run.states.get(id).map(|state| (state.place.revision, selected_in(state)));
                     let theirs = theirs.get(id).map(|(revision, session, _)| (*revision, *session));
                     // A stream that has lost one of two revocations with the same id may know
                     // either.
                     let is_contested = self.judge.is_lossy(now) && self.judge.is_contested(id);
-                    if ours != theirs && !is_contested {
+                    let without_bound = |state: Option<(u32, Option<(usize, u64)>)>| {
+                        state.map(|(revision, of)| (revision, of.map(|(session, _)| session)))
+                    };
+                    let is_lifted =
+                        self.judge.may_be_lifted(id) && without_bound(ours) == without_bound(theirs);
+                    if ours != theirs && !is_contested && !is_lifted {
                         let text = format!("4: nodes {other} and {node} differ in {id}: {theirs:?} {ours:?}");
                         self.judge.violate(text);
                         return;
@@ -95,7 +101,7 @@ impl World {
             let set = run
                 .states
                 .iter()
-                .map(|(id, state)| (id.clone(), (state.place.revision, session_in(state), in_force(state))));
+                .map(|(id, state)| (id.clone(), (state.place.revision, selected_in(state), in_force(state))));
             sets.push((node, set.collect()));
         }
     }

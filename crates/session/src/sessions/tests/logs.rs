@@ -25,6 +25,10 @@ impl Log for Kept {
         if *self.fails.lock() { broken() } else { self.log.append(revocation) }
     }
 
+    fn unshare(&self, id: &RevocationId) -> Result<(), LogError> {
+        self.log.unshare(id)
+    }
+
     fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
         self.log.lift(id, by)
     }
@@ -81,6 +85,10 @@ impl Log for Broken {
     }
 
     fn append(&self, _: &Revocation) -> Result<Appended, LogError> {
+        broken()
+    }
+
+    fn unshare(&self, _: &RevocationId) -> Result<(), LogError> {
         broken()
     }
 

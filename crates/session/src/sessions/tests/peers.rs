@@ -112,7 +112,7 @@ fn a_revocation_that_came_early_is_not_undone_by_earlier_changes_of_its_id() {
     record(&sessions, lifted(), 2);
     assert!(sessions.is_blacklisted(&name("s")));
     let other = Revocation {
-        selector: crate::Selector::Session(name("t")),
+        selector: crate::Selector::session(name("t")),
         ..Revocation::blacklist(&name("s"), MINUTE)
     };
     record(&sessions, Operation::Revoke(other), 3);
@@ -129,7 +129,7 @@ fn a_revocation_that_came_early_is_not_undone_by_earlier_changes_of_its_id() {
 fn accepting_a_revocation_does_not_undo_one_that_came_early() {
     let (sessions, _) = node();
     let early = Revocation {
-        selector: crate::Selector::Session(name("t")),
+        selector: crate::Selector::session(name("t")),
         ..Revocation::blacklist(&name("s"), MINUTE)
     };
     sessions.enforce(&early, 1).finish();

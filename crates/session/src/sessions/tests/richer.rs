@@ -25,7 +25,7 @@ fn connect(
 fn of_user(id: &str, validity: Duration) -> Revocation {
     Revocation {
         id: RevocationId::new(id).expect("an id"),
-        selector: config().selector("/sub", name("alice")).expect("a claim of ours"),
+        selector: config().selector(None, "/sub", name("alice")).expect("a claim of ours"),
         extends: false,
         ..Revocation::blacklist(&name("unused"), validity)
     }
