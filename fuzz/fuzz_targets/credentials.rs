@@ -12,6 +12,7 @@ fuzz_target!(|input: &str| {
     let sources = TokenSources {
         query: Some("jwt".to_owned()),
         cookie: Some("jwt".to_owned()),
+        subprotocol: true,
         ..TokenSources::authorization()
     };
     let mut lines = input.splitn(3, '\n');
@@ -26,7 +27,8 @@ fuzz_target!(|input: &str| {
     let rank = |place| match place {
         TokenPlace::Header => 0,
         TokenPlace::Query => 1,
-        TokenPlace::Cookie => 2,
+        TokenPlace::Subprotocol => 2,
+        TokenPlace::Cookie => 3,
     };
     assert!(all.is_sorted_by_key(|credential| rank(credential.place)));
     let of = |place| all.iter().filter(move |credential| credential.place == place);

@@ -1,6 +1,6 @@
 //! Who may subscribe, and who may publish (RIG: `SUBSCRIPTION_CHECK`, `SUBMISSION_CHECK`).
 
-mod connector;
+pub(crate) mod connector;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::{memchr2, memchr3};
 
@@ -15,7 +15,13 @@ pub struct TokenSources {
     pub query: Option<String>,
     /// The cookie.
     pub cookie: Option<String>,
+    /// Whether `bearer.TOKEN` among the subprotocols of a WebSocket is a token: a page can set no
+    /// other header of it, and a query gets into logs and histories.
+    pub subprotocol: bool,
 }
+
+/// Precedes a token among the subprotocols of a WebSocket.
+const BEARER_SUBPROTOCOL: &[u8] = b"bearer.";
 
 /// A token of a request, not verified yet.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub enum TokenPlace {
     Header,
     /// In the query: the client put it there.
     Query,
+    /// Among the subprotocols of a WebSocket: the client put it there.
+    Subprotocol,
     /// In the cookie: a browser adds it to every request, whichever page caused it.
     Cookie,
 }
@@ -46,8 +54,8 @@ impl TokenSources {
     /// Iterates over all tokens of a request. The caller must verify each of them: a service may
     /// read any (RFC 6750, section 2).
     ///
-    /// The cookie counts only if neither header nor query has a token: browsers send it without
-    /// anyone's choice.
+    /// The cookie counts only if there is no token elsewhere: browsers send it without anyone's
+    /// choice.
     pub fn credentials<'r>(
         &'r self,
         headers: &'r HeaderMap,
@@ -59,9 +67,17 @@ impl TokenSources {
         let mut explicit = in_header
             .map(|token| Credential { token, place: TokenPlace::Header })
             .chain(in_query.map(|token| Credential { token, place: TokenPlace::Query }))
+            .chain(self.in_subprotocols(headers))
             .peekable();
         let ambient = explicit.peek().is_none().then(|| self.in_cookie(headers));
         explicit.chain(ambient.into_iter().flatten())
+    }
+
+    fn in_subprotocols<'r>(&self, headers: &'r HeaderMap) -> impl Iterator<Item = Credential<'r>> {
+        let lists = self.subprotocol.then(|| headers.get_all(SEC_WEBSOCKET_PROTOCOL));
+        let offers = lists.into_iter().flatten().flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+        let tokens = offers.filter_map(|offer| offer.trim_ascii().strip_prefix(BEARER_SUBPROTOCOL));
+        tokens.map(|token| Credential { token: text(token), place: TokenPlace::Subprotocol })
     }
 
     fn in_cookie<'r>(&'r self, headers: &'r HeaderMap) -> impl Iterator<Item = Credential<'r>> {

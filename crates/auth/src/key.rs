@@ -22,6 +22,20 @@ pub struct Algorithms(pub(crate) Vec<Algorithm>);
 )]
 pub struct AlgorithmsError;
 
+impl Algorithms {
+    /// Returns those that tokens of issuers may use unless the settings say otherwise: all that
+    /// sign with a private key.
+    pub fn of_issuers() -> Self {
+        use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
+        Self(vec![RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA])
+    }
+
+    /// Returns `true` if none of them signs with a secret.
+    pub fn is_asymmetric(&self) -> bool {
+        self.0.iter().all(|algorithm| family(*algorithm) != AlgorithmFamily::Hmac)
+    }
+}
+
 impl FromStr for Algorithms {
     type Err = AlgorithmsError;
 
@@ -158,7 +172,7 @@ pub(crate) fn load(source: &KeySource, algorithms: &Algorithms) -> Result<Decodi
         if let Some(form) = public::form(secret) {
             return Err(KeyError::Form(form));
         }
-        DecodingKey::from_secret(secret)
+        DecodingKey::from_secret(secret).map_err(|_| KeyError::Empty)?
     };
     for algorithm in &algorithms.0 {
         if family(*algorithm) != key.family() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use document::WatchedFiles;
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use parking_lot::Mutex;
 
 use crate::key::{self, Algorithms, KeyError, KeySource};
@@ -24,7 +24,16 @@ pub trait Keys: Send + Sync {
 }
 
 /// A key that verifies tokens. Never shown.
+#[derive(Clone)]
 pub struct TokenKey(pub(crate) DecodingKey);
+
+impl TokenKey {
+    /// Returns `true` if this key signed the message with this algorithm (RFC 7515, section 5.2).
+    /// `signature` is in base64url.
+    pub(crate) fn verifies(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
+        crypto::verify(signature, message.as_bytes(), &self.0, algorithm).unwrap_or(false)
+    }
+}
 
 /// The one key of `JWT_SECRET_KEY` or its file, whatever `kid` a token names.
 pub struct ConfiguredKey {

@@ -1,5 +1,5 @@
-//! Connections to the service of a check. Each takes a descriptor from the clients' share, since
-//! clients cause these connections.
+//! Connections to the service of a check, and to other servers. Each takes a descriptor from the
+//! clients' share, since clients cause these connections.
 
 use std::error::Error;
 use std::future::Future;
@@ -15,13 +15,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::Service;
 
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Connector(HttpConnector);
 
 /// A connection with its descriptor.
-pub(super) struct CountedStream {
+pub(crate) struct CountedStream {
     stream: TokioIo<TcpStream>,
     _descriptor: Descriptor,
 }
@@ -45,14 +45,19 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, server: Uri) -> Self::Future {
-        let descriptor = Descriptor::take();
-        let connecting = descriptor.is_some().then(|| self.0.call(server));
-        Box::pin(async move {
-            let (Some(connecting), Some(descriptor)) = (connecting, descriptor) else {
-                return Err("clients have taken all descriptors".into());
-            };
-            Ok(CountedStream { stream: connecting.await?, _descriptor: descriptor })
-        })
+        Box::pin(CountedStream::connect(self.0.call(server)))
+    }
+}
+
+impl CountedStream {
+    /// Connects, if clients have not taken all descriptors. `connecting` must do nothing before it
+    /// is polled.
+    pub(crate) async fn connect<E: Into<BoxError>>(
+        connecting: impl Future<Output = Result<TokioIo<TcpStream>, E>>,
+    ) -> Result<Self, BoxError> {
+        let descriptor = Descriptor::take().ok_or("clients have taken all descriptors")?;
+        let stream = connecting.await.map_err(Into::into)?;
+        Ok(Self { stream, _descriptor: descriptor })
     }
 }
 

@@ -11,7 +11,12 @@ fn bearer(value: &str) -> String {
 }
 
 fn everywhere() -> TokenSources {
-    TokenSources { header: Some(AUTHORIZATION), query: Some("jwt".into()), cookie: Some("token".into()) }
+    TokenSources {
+        header: Some(AUTHORIZATION),
+        query: Some("jwt".into()),
+        cookie: Some("token".into()),
+        subprotocol: true,
+    }
 }
 
 fn found(headers: &HeaderMap, query: &str) -> Vec<(String, TokenPlace)> {
@@ -135,4 +140,28 @@ fn f05_a_cookie_that_was_not_verified_is_stripped() {
         b"token=good; token=\"good\"; token=; Token=bad"
     );
     assert_eq!(stripped(&[b"token=bad"]), b"");
+}
+
+#[test]
+fn i36_subprotocols_that_begin_with_bearer_are_tokens() {
+    let explicit = |tokens: &[&str]| {
+        tokens.iter().map(|token| ((*token).to_owned(), TokenPlace::Subprotocol)).collect::<Vec<_>>()
+    };
+    for (offers, tokens) in [
+        (&["rig, bearer.a.b.c"][..], &["a.b.c"][..]),
+        (&["bearer.a", "cloudevents.json,bearer.b"], &["a", "b"]),
+        // One that is empty is a token too, and never valid: it must not make room for a cookie.
+        (&["bearer."], &[""]),
+    ] {
+        let mut all = headers(&[(&COOKIE, b"token=c")]);
+        offers.iter().for_each(|offer| {
+            all.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(offer).unwrap());
+        });
+        assert_eq!(found(&all, ""), explicit(tokens), "{offers:?}");
+        let elsewhere = TokenSources { subprotocol: false, ..everywhere() };
+        let places: Vec<_> = elsewhere.credentials(&all, None).map(|one| one.place).collect();
+        assert_eq!(places, [TokenPlace::Cookie], "{offers:?}");
+    }
+    let none = headers(&[(&SEC_WEBSOCKET_PROTOCOL, b"rig, Bearer.a, bearer, xbearer.a")]);
+    assert_eq!(found(&none, ""), []);
 }

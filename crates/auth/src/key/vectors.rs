@@ -1,12 +1,14 @@
-//! Wycheproof's vectors of the algorithms for tokens: keys in the form of the setting, signatures
-//! in that of tokens.
+//! Wycheproof's vectors of the algorithms for tokens: keys in the form of the setting and in that
+//! of key sets, signatures in that of tokens.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use serde_json::{Value, json};
 use wycheproof::{TestResult, ecdsa, eddsa, mac, rsa_pkcs1_verify, rsa_pss_verify};
 
 use super::{Algorithms, KeySource, load};
+use crate::KeySet;
 
 /// Counts the cases of one algorithm and collects those with another verdict.
 struct Verdicts {
@@ -21,10 +23,27 @@ impl Verdicts {
         Self { algorithm, accepted: 0, refused: 0, wrong: Vec::new() }
     }
 
-    /// Loads the key of a group in the same way as the setting.
-    fn key(&self, text: &str) -> DecodingKey {
+    /// Loads the key of a group in the same way as the setting, and as a key set.
+    fn keys(&self, text: &str, jwk: &Value) -> [DecodingKey; 2] {
         let source = KeySource::parse(text).expect("a key");
-        load(&source, &Algorithms(vec![self.algorithm])).unwrap_or_else(|error| panic!("{error}: {text}"))
+        let key = load(&source, &Algorithms(vec![self.algorithm]));
+        let set = KeySet::parse(json!({"keys": [jwk]}).to_string().as_bytes());
+        let set = set.unwrap_or_else(|error| panic!("{error}: {jwk}"));
+        let of_set = set.choose(None, self.algorithm).next().unwrap_or_else(|| panic!("{jwk}"));
+        [key.unwrap_or_else(|error| panic!("{error}: {text}")), of_set.key().0.clone()]
+    }
+
+    fn check_all(
+        &mut self,
+        id: usize,
+        keys: &[DecodingKey; 2],
+        message: &[u8],
+        signature: &[u8],
+        expected: TestResult,
+    ) {
+        for key in keys {
+            self.check(id, key, message, signature, expected);
+        }
     }
 
     fn check(
@@ -35,7 +54,7 @@ impl Verdicts {
         signature: &[u8],
         expected: TestResult,
     ) {
-        let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
+        let signature = base64url(signature);
         let accepted = crypto::verify(&signature, message, key, self.algorithm).unwrap_or(false);
         *(if accepted { &mut self.accepted } else { &mut self.refused }) += 1;
         let may_be_accepted = expected != TestResult::Invalid;
@@ -51,6 +70,10 @@ impl Verdicts {
     }
 }
 
+fn base64url(bytes: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
 #[test]
 fn rs_of_every_length() {
     use rsa_pkcs1_verify::{TestName, TestSet};
@@ -61,9 +84,10 @@ fn rs_of_every_length() {
     ] {
         let mut verdicts = Verdicts::of(algorithm);
         for group in sets.iter().flat_map(|set| TestSet::load(*set).unwrap().test_groups) {
-            let key = verdicts.key(&group.pem);
+            let jwk = json!({"kty": "RSA", "n": base64url(&group.key.n), "e": base64url(&group.key.e)});
+            let keys = verdicts.keys(&group.pem, &jwk);
             for test in &group.tests {
-                verdicts.check(test.tc_id, &key, &test.msg, &test.sig, test.result);
+                verdicts.check_all(test.tc_id, &keys, &test.msg, &test.sig, test.result);
             }
         }
         verdicts.end();
@@ -81,9 +105,10 @@ fn ps_of_every_length() {
     ] {
         let mut verdicts = Verdicts::of(algorithm);
         for group in TestSet::load(set).unwrap().test_groups {
-            let key = verdicts.key(&group.pem);
+            let jwk = json!({"kty": "RSA", "n": base64url(&group.key.n), "e": base64url(&group.key.e)});
+            let keys = verdicts.keys(&group.pem, &jwk);
             for test in &group.tests {
-                verdicts.check(test.tc_id, &key, &test.msg, &test.sig, test.result);
+                verdicts.check_all(test.tc_id, &keys, &test.msg, &test.sig, test.result);
             }
         }
         verdicts.end();
@@ -99,9 +124,13 @@ fn es_of_both_curves() {
     ] {
         let mut verdicts = Verdicts::of(algorithm);
         for group in TestSet::load(set).unwrap().test_groups {
-            let key = verdicts.key(&group.pem);
+            // The point without its first byte: uncompressed.
+            let (x, y) = group.key.key[1..].split_at(group.key.key.len() / 2);
+            let curve = if algorithm == Algorithm::ES256 { "P-256" } else { "P-384" };
+            let jwk = json!({"kty": "EC", "crv": curve, "x": base64url(x), "y": base64url(y)});
+            let keys = verdicts.keys(&group.pem, &jwk);
             for test in &group.tests {
-                verdicts.check(test.tc_id, &key, &test.msg, &test.sig, test.result);
+                verdicts.check_all(test.tc_id, &keys, &test.msg, &test.sig, test.result);
             }
         }
         verdicts.end();
@@ -112,9 +141,10 @@ fn es_of_both_curves() {
 fn eddsa_of_ed25519() {
     let mut verdicts = Verdicts::of(Algorithm::EdDSA);
     for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
-        let key = verdicts.key(&group.pem);
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(&group.key.pk)});
+        let keys = verdicts.keys(&group.pem, &jwk);
         for test in &group.tests {
-            verdicts.check(test.tc_id, &key, &test.msg, &test.sig, test.result);
+            verdicts.check_all(test.tc_id, &keys, &test.msg, &test.sig, test.result);
         }
     }
     verdicts.end();
@@ -133,7 +163,7 @@ fn hs_of_every_length() {
             for test in &group.tests {
                 // Used directly, since the keys are arbitrary bytes, which a setting cannot
                 // contain.
-                let key = DecodingKey::from_secret(&test.key);
+                let key = DecodingKey::from_secret(&test.key).expect("a key that is not empty");
                 // Tokens never contain truncated tags, so none of those may be accepted.
                 let whole = group.tag_size == bits;
                 let expected = if whole { test.result } else { TestResult::Invalid };

@@ -1,0 +1,6 @@
+mod access;
+mod fetching;
+mod kinds;
+mod providers;
+mod scope;
+mod vectors;

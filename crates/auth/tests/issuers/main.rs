@@ -1,0 +1,11 @@
+//! Keys of issuers that are fetched from real servers.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod check;
+mod client;
+mod fetching;
+mod files;
+mod keys;
+mod stub;
+mod tls;
