@@ -1,0 +1,223 @@
+//! Fetches security events (RFC 8936).
+//!
+//! An event is acknowledged only after it was carried out and kept. If the process exits between,
+//! the transmitter sends it again, and it has no second effect.
+
+mod answer;
+mod http;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::{ACCEPT, AUTHORIZATION};
+use ::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use identity::PollConfig;
+use listener::LogLimiter;
+use serde_json::{Map, Value, json};
+use tokio::time::{sleep, timeout};
+
+use self::answer::Events;
+pub use self::http::Http;
+use self::token::ClientCredentials;
+use crate::check::NotTaken;
+use crate::events::{self, EventRefused};
+use crate::feeds::Feeds;
+use crate::issuer::IssuerFeeds;
+use crate::metrics::{FeedName, StatementResult};
+
+/// Limit of the events of one answer. Further ones are left to the next.
+const EVENTS: usize = 100;
+
+/// Limit of the events that are taken at once: in a cluster, each waits for the other nodes.
+const AT_ONCE: usize = 16;
+
+/// The pauses after a failure: the first, and the longest. Each is twice the one before.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+
+/// How long the last acknowledgement may take.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Fetches the security events of an issuer until `leaving` resolves. In a cluster, only the node
+/// does that is chosen for it.
+///
+/// Then acknowledges what was kept, if the transmitter answers soon.
+pub async fn poll(
+    feeds: Arc<Feeds>,
+    issuer_id: Arc<str>,
+    http: Arc<dyn Http>,
+    leaving: impl Future<Output = ()>,
+) {
+    let Some((issuer, config)) = feeds
+        .issuer(&issuer_id)
+        .and_then(|issuer| Some((issuer, issuer.config.events.as_ref()?.poll.as_ref()?)))
+    else {
+        return leaving.await;
+    };
+    let mut poller = match Poller::new(&feeds, issuer, config, &*http) {
+        Ok(poller) => poller,
+        Err(reason) => {
+            tracing::error!(issuer = &*issuer_id, reason, "security events cannot be fetched");
+            return leaving.await;
+        }
+    };
+    tokio::select! {
+        () = leaving => {}
+        () = poller.run() => {}
+    }
+    // If it is too late, the events come again.
+    let _ = timeout(LAST, poller.acknowledge()).await;
+}
+
+/// Fetches the events of one issuer.
+struct Poller<'f> {
+    feeds: &'f Feeds,
+    issuer: &'f IssuerFeeds,
+    http: &'f dyn Http,
+    url: Uri,
+    interval: Duration,
+    credentials: ClientCredentials<'f>,
+    /// What has to be reported to the transmitter. Reported again until it has answered.
+    done: Done,
+    log: LogLimiter,
+}
+
+/// What became of events: by their `jti`, as the transmitter names it.
+#[derive(Debug, Default)]
+struct Done {
+    accepted: Vec<String>,
+    /// Those that are refused, each with its error (RFC 8936, section 2.4).
+    refused: Map<String, Value>,
+}
+
+/// What to do after an exchange.
+enum Next {
+    /// More events wait.
+    AtOnce,
+    /// After the interval.
+    Later,
+}
+
+impl<'f> Poller<'f> {
+    fn new(
+        feeds: &'f Feeds,
+        issuer: &'f IssuerFeeds,
+        config: &'f PollConfig,
+        http: &'f dyn Http,
+    ) -> Result<Self, &'static str> {
+        let url = config.url.parse().map_err(|_| "its URL is none")?;
+        let secret = issuer.poll_secret.as_ref().ok_or("there is no secret")?;
+        let credentials = ClientCredentials::new(config, secret).map_err(|_| "the URL for tokens is none")?;
+        let (interval, done, log) = (config.interval, Done::default(), LogLimiter::new());
+        Ok(Self { feeds, issuer, http, url, interval, credentials, done, log })
+    }
+
+    /// Never returns.
+    async fn run(&mut self) {
+        let task = format!("security events of {}", self.issuer.config.issuer_id);
+        let mut pause = None;
+        loop {
+            if !self.feeds.node.is_chosen_for(&task) {
+                let _ = timeout(LAST, self.acknowledge()).await;
+                pause = None;
+                sleep(self.interval).await;
+                continue;
+            }
+            match self.exchange(EVENTS).await {
+                Ok(next) => {
+                    pause = None;
+                    match next {
+                        Next::AtOnce => tokio::task::yield_now().await,
+                        Next::Later => sleep(self.interval).await,
+                    }
+                }
+                Err(reason) => {
+                    let (id, feed) = (&self.issuer.config.issuer_id, FeedName::Poll);
+                    self.feeds.metrics.count(id, feed, StatementResult::Unavailable);
+                    self.issuer.note(feed, StatementResult::Unavailable);
+                    if self.log.allows() {
+                        tracing::warn!(issuer = &**id, reason, "security events were not fetched");
+                    }
+                    let [first, longest] = PAUSES;
+                    let next = pause.map_or(first, |last: Duration| (last * 2).min(longest));
+                    pause = Some(next);
+                    sleep(next).await;
+                }
+            }
+        }
+    }
+
+    /// Tells the transmitter what was done, without fetching events (RFC 8936, section 2.2).
+    async fn acknowledge(&mut self) {
+        if !self.done.is_empty() {
+            // If that fails, whoever gets the events again reports them.
+            let _ = self.exchange(0).await;
+        }
+    }
+
+    /// Tells the transmitter what was done, and takes up to `most` events.
+    async fn exchange(&mut self, most: usize) -> Result<Next, String> {
+        let events = self.fetch(most).await?;
+        self.done = Done::default();
+        let Events { sets, is_more } = events;
+        let is_more = is_more && !sets.is_empty() || sets.len() > most;
+        let (feeds, issuer) = (self.feeds, self.issuer);
+        let take = |(id, set): (String, Value)| async move {
+            let taken = match &set {
+                Value::String(token) => events::take(feeds, issuer, FeedName::Poll, token.as_bytes()).await,
+                _ => Err(NotTaken::Refused(EventRefused::NotAToken)),
+            };
+            (id, taken)
+        };
+        let mut taken = stream::iter(sets.into_iter().take(most)).map(take).buffer_unordered(AT_ONCE);
+        let mut is_missing = None;
+        while let Some((id, taken)) = taken.next().await {
+            match taken {
+                Ok(_) => self.done.accepted.push(id),
+                Err(NotTaken::Refused(refused)) => {
+                    let error = json!({ "err": refused.err(), "description": refused.to_string() });
+                    self.done.refused.insert(id, error);
+                }
+                // It is not acknowledged, so it comes again.
+                Err(NotTaken::Unavailable(reason)) => is_missing = Some(reason.text()),
+            }
+        }
+        if let Some(reason) = is_missing {
+            return Err(reason.to_owned());
+        }
+        // A transmitter that sends none although more wait is not asked in a loop.
+        Ok(if is_more { Next::AtOnce } else { Next::Later })
+    }
+
+    async fn fetch(&mut self, most: usize) -> Result<Events, String> {
+        let body = json!({ "maxEvents": most, "ack": self.done.accepted, "setErrs": self.done.refused });
+        let body = Bytes::from(body.to_string());
+        let mut response = self.post(body.clone()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            // It may have been withdrawn. Once: a second refusal is a failure.
+            self.credentials.forget();
+            response = self.post(body).await?;
+        }
+        match response.status() {
+            StatusCode::OK => Events::parse(response.body()),
+            status => Err(format!("the transmitter answers with status {}", status.as_u16())),
+        }
+    }
+
+    async fn post(&mut self, body: Bytes) -> Result<Response<Bytes>, String> {
+        let authorization = self.credentials.authorization(self.http).await?;
+        let headers = HeaderMap::from_iter([
+            (AUTHORIZATION, authorization),
+            (ACCEPT, HeaderValue::from_static("application/json")),
+        ]);
+        self.http.post_json(&self.url, headers, body).await
+    }
+}
+
+impl Done {
+    fn is_empty(&self) -> bool {
+        self.accepted.is_empty() && self.refused.is_empty()
+    }
+}
