@@ -1,63 +1,74 @@
-//! Authenticates callers of the internal port (d18).
+//! Who may do what at the internal port (d18): callers with their rights, and the right that each
+//! route needs.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `right` | the rights |
+//! | `needs` | the right of each route |
+//! | `token` | tokens, from the settings and from files |
+//! | `entry` | what a caller proves, and the rights that it has then |
+//! | `check` | finds the caller of a request, and whether it has the right |
+//! | `denied` | why a request is refused |
+//! | `caller` | who makes a request, as the audit log names it |
 
-use std::fmt;
+mod caller;
+mod check;
+mod denied;
+mod entry;
+pub(crate) mod needs;
+mod right;
+mod token;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use http::header::AUTHORIZATION;
+use std::sync::Arc;
 
-use crate::wording::Unhandled;
+pub(crate) use caller::Caller;
+pub(crate) use check::{AccessCheck, Connected, require};
+pub(crate) use denied::{Denied, DeniedReason};
+pub use entry::{AccessEntry, Proof};
+pub use right::Right;
+pub use token::{ApiToken, ApiTokenError, TokenFile, TokenFileError};
 
-/// The bearer token of the internal port (`API_TOKEN`).
-#[derive(Clone)]
-pub struct ApiToken(Box<[u8]>);
+/// Who may call the internal port: with `API_TOKEN`, with an entry of `API_ACCESS`, or everyone.
+/// Clones share the tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Access(Arc<Callers>);
 
-impl ApiToken {
-    /// Creates the token that callers must present.
-    pub fn new(token: &str) -> Self {
-        Self(token.as_bytes().into())
-    }
-
-    /// Compares in a time that does not depend on how many bytes match.
-    fn admits(&self, authorization: &[u8]) -> bool {
-        let Some((scheme, token)) = authorization.split_at_checked(7) else { return false };
-        scheme.eq_ignore_ascii_case(b"bearer ") && verify_slices_are_equal(token, &self.0).is_ok()
-    }
+#[derive(Debug, Default)]
+struct Callers {
+    token: Option<ApiToken>,
+    entries: Vec<AccessEntry>,
 }
 
-impl fmt::Debug for ApiToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiToken")
+impl Access {
+    /// Returns the access of whoever presents `token`, which gives all rights, and of the entries.
+    /// Without any, everyone has all rights.
+    pub fn new(token: Option<ApiToken>, entries: Vec<AccessEntry>) -> Self {
+        Self(Arc::new(Callers { token, entries }))
     }
-}
 
-/// Lets requests for health and readiness pass, and those with the token (RFC 6750, section 2.1).
-pub(crate) async fn require(State(token): State<Option<ApiToken>>, request: Request, next: Next) -> Response {
-    let open = matches!(request.uri().path().trim_end_matches('/'), "/health" | "/readyz");
-    let admitted = token.is_none_or(|token| {
-        request.headers().get(AUTHORIZATION).is_some_and(|value| token.admits(value.as_bytes()))
-    });
-    if open || admitted {
-        return next.run(request).await;
+    /// Returns whether everyone has all rights.
+    pub fn is_open(&self) -> bool {
+        self.0.token.is_none() && self.0.entries.is_empty()
     }
-    Unhandled::Unauthorized.answer(request.uri().path())
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_whole_token_is_admitted() {
-        let token = ApiToken::new("test-api-token");
-        assert!(token.admits(b"Bearer test-api-token"));
-        assert!(token.admits(b"bearer test-api-token"));
-        for wrong in
-            ["", "Bearer", "Bearer ", "Bearer test-api-toke", "Bearer test-api-token ", "test-api-token"]
-        {
-            assert!(!token.admits(wrong.as_bytes()), "{wrong}");
+    /// Reads the files of tokens again that have changed, or all if `forced`. A file that cannot be
+    /// used leaves its old token in use, and so does one with the token of another caller, whose
+    /// rights would otherwise be those of the first. May block on disk I/O.
+    pub fn refresh(&self, forced: bool) {
+        let Callers { token, entries } = &*self.0;
+        for entry in entries {
+            let Proof::Token(file) = &entry.proof else { continue };
+            let is_taken = |fresh: &ApiToken| {
+                let by_another = |other: &AccessEntry| match &other.proof {
+                    Proof::Token(other) => !std::ptr::eq(other, file) && other.holds(fresh),
+                    Proof::Jwt { .. } | Proof::Certificate(_) => false,
+                };
+                token.as_ref().is_some_and(|token| token.is(fresh)) || entries.iter().any(by_another)
+            };
+            file.refresh(forced, is_taken, &entry.name);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

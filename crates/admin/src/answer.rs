@@ -10,6 +10,7 @@ use listener::{BodyError, CODED, retry_after};
 use node::TooLarge;
 use serde_json::{Value, json};
 
+use crate::access::Denied;
 use crate::aside::TaskPanicked;
 use crate::params::Unread;
 use crate::turned_away::TurnedAway;
@@ -19,8 +20,8 @@ use crate::turned_away::TurnedAway;
 pub(crate) enum RigError {
     /// The path does not exist, or does not support the method.
     NotFound,
-    /// The caller did not present the token of the internal port.
-    Unauthorized,
+    /// The caller is not known, or has not the right.
+    Denied(Denied),
     /// The request comes from a web page, or names a host that is not the port's.
     TurnedAway(TurnedAway),
     /// The body has a content coding.
@@ -61,7 +62,7 @@ impl RigError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound | Self::NotBlacklisted | Self::ApiMissing(_) => StatusCode::NOT_FOUND,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Denied(denied) => denied.status(),
             Self::TurnedAway(reason) => reason.status(),
             Self::Coded | Self::Unread(Unread::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(error) => error.status(),
@@ -87,7 +88,9 @@ impl RigError {
         let message = |message: &str| Json(json!({ "message": message })).into_response();
         match self {
             Self::NotFound => detail("Not found"),
-            Self::Unauthorized => detail("Unauthorized"),
+            // In RIG's words; only v4 says why a token is refused.
+            Self::Denied(denied) if denied.status() == StatusCode::UNAUTHORIZED => detail("Unauthorized"),
+            Self::Denied(denied) => detail(&denied.to_string()),
             Self::TurnedAway(reason) => detail(&reason.to_string()),
             Self::Unread(Unread::MediaType | Unread::Malformed) => detail("Bad request"),
             Self::Unread(Unread::Duplicate(place)) => detail(&format!("Bad request: {place}")),
@@ -123,15 +126,18 @@ impl From<Unread> for RigError {
 impl IntoResponse for RigError {
     fn into_response(self) -> Response {
         let status = self.status();
-        let may_retry = matches!(self, Self::NodeSilent);
+        let (challenge, seconds) = match &self {
+            Self::Denied(denied) => (denied.challenge(), denied.retry_after()),
+            Self::NodeSilent => (None, Some(1)),
+            _ => (None, None),
+        };
         let mut response = self.body();
         *response.status_mut() = status;
-        if may_retry {
-            retry_after(response.headers_mut(), 1);
+        if let Some(seconds) = seconds {
+            retry_after(response.headers_mut(), seconds);
         }
-        if status == StatusCode::UNAUTHORIZED {
-            let scheme = http::HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         response
     }

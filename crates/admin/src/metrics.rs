@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
+use crate::access::DeniedReason;
 use crate::turned_away::TurnedAway;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -10,11 +11,18 @@ struct ByInternalRefusal {
     reason: TurnedAway,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDenial {
+    reason: DeniedReason,
+}
+
 metric::families! {
     /// The metrics of the internal port.
     pub(crate) struct Metrics {
         /// Requests that the internal port refused for their web page or host name
         refused: Family<ByInternalRefusal, Counter> = "rig_internal_requests_refused_total";
+        /// Requests that the internal port refused for their caller or its rights
+        denied: Family<ByDenial, Counter> = "rig_api_refused_total";
     }
 }
 
@@ -22,5 +30,10 @@ impl Metrics {
     /// Counts a request that was refused before its path and token were checked.
     pub(crate) fn refused(&self, reason: TurnedAway) {
         self.refused.get_or_create(&ByInternalRefusal { reason }).inc();
+    }
+
+    /// Counts a request that was refused for its caller.
+    pub(crate) fn denied(&self, reason: DeniedReason) {
+        self.denied.get_or_create(&ByDenial { reason }).inc();
     }
 }

@@ -5,14 +5,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use auth::Verifier;
-use axum::Router;
 use axum::body::Body as AxumBody;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::http::header::ALLOW;
 use axum::middleware;
 use axum::response::{Redirect, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use event::ExtensionNames;
+use feed::Feeds;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
@@ -24,7 +25,7 @@ use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::access::{self, ApiToken};
+use crate::access::{self, Access, AccessCheck, Connected};
 use crate::door::Door;
 use crate::metrics::Metrics;
 use crate::port::Port;
@@ -38,9 +39,9 @@ const DOCUMENT: &str = "/openapi.json";
 /// Settings of the internal port.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The token that callers must present. Without one, everyone is admitted who reaches the port
-    /// by one of its names.
-    pub token: Option<ApiToken>,
+    /// Who may call, and what. If that is everyone, it is everyone who reaches the port by one of
+    /// its names.
+    pub access: Access,
     /// Limit of a request body, in bytes.
     pub max_body: usize,
     /// Time limit for a request body to arrive.
@@ -69,6 +70,8 @@ impl Config {
 pub struct Admin {
     pub(crate) router: Router,
     door: Arc<Door>,
+    /// Answers identity providers; `None` if there are no feeds, or the inbound port has them.
+    feeds: Option<Arc<Feeds>>,
     /// The node holds it weakly.
     _answers: Arc<AnswersOfPeers>,
 }
@@ -93,12 +96,15 @@ impl Admin {
     /// Creates the internal port over these `rooms`.
     pub fn new(config: Config, rooms: OperatedRooms) -> Self {
         let OperatedRooms { node, sessions, verifier, waiting, apis, mut registry } = rooms;
-        let Config { token, max_body, body_timeout, extension_names, durable, cluster_wait, host, .. } =
+        let Config { access, max_body, body_timeout, extension_names, durable, cluster_wait, host, .. } =
             config;
-        let door = Arc::new(Door::new(&host, token.is_some(), Metrics::register(&mut registry)));
+        let metrics = Metrics::register(&mut registry);
+        let door = Arc::new(Door::new(&host, !access.is_open(), metrics.clone()));
+        let check = Arc::new(AccessCheck::new(access, verifier.clone(), sessions.clone(), metrics));
         let node_name = format!("rig@{host}").into();
         let bodies = body::Bounds::new(max_body, body_timeout);
         let (router, document) = routes(&bodies, config.metrics).split_for_parts();
+        let document = openapi::with_rights(document);
         let registry = Arc::new(registry);
         let answers = Arc::new(AnswersOfPeers(waiting.clone()));
         let handler: Weak<AnswersOfPeers> = Arc::downgrade(&answers);
@@ -123,17 +129,36 @@ impl Admin {
             .fallback(not_found)
             .method_not_allowed_fallback(not_found)
             .layer(DefaultBodyLimit::max(max_body))
-            .layer(middleware::from_fn_with_state(token, access::require));
-        Self { router, door, _answers: answers }
+            .layer(middleware::from_fn_with_state(check, access::require));
+        Self { router, door, feeds: None, _answers: answers }
+    }
+
+    /// Returns the port with what the feeds of identity providers have received, in `/v4/issuers`.
+    #[must_use]
+    pub fn showing_feeds(self, feeds: Arc<Feeds>) -> Self {
+        Self { router: self.router.layer(Extension(feeds)), ..self }
+    }
+
+    /// Returns the port with the feeds themselves (`FEEDS_PORT=internal`). A provider needs no
+    /// token of the port, and may call it by any name: what it states is signed.
+    #[must_use]
+    pub fn serving_feeds(self, feeds: Arc<Feeds>) -> Self {
+        Self { feeds: Some(feeds), ..self }
     }
 }
 
 impl App for Admin {
-    async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
+    async fn call(&self, mut request: Request<ClientBody>, peer: Peer) -> Answer {
         let id = given_request_id(request.headers());
+        if let Some(feeds) = self.feeds.as_ref().filter(|_| Feeds::has_path(request.uri().path())) {
+            let mut response = feeds.answer(request).await;
+            response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_request_id));
+            return Answer::Response(response);
+        }
         let mut response = match self.door.refusal(&request, &peer) {
             Some(reason) => Unhandled::Away(reason).answer(request.uri().path()),
             None => {
+                request.extensions_mut().insert(Connected(peer));
                 let routed = self.router.clone().oneshot(request.map(AxumBody::new));
                 let answered: Result<Response, Infallible> = routed.await;
                 let Ok(response) = answered;
@@ -170,6 +195,12 @@ fn routes(bodies: &body::Bounds, metrics: bool) -> OpenApiRouter<Port> {
         .nest("/v3", v3.route_layer(whole))
         .nest("/v4", v4::router());
     if metrics { router.merge(scrape::router()) } else { router }
+}
+
+/// Returns the document of all routes.
+#[cfg(test)]
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    routes(&body::Bounds::new(1000, Duration::from_secs(5)), true).into_openapi()
 }
 
 async fn not_found(OriginalUri(uri): OriginalUri) -> Response {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::Caller;
 use crate::answer::RigError;
 use crate::params::params;
 use crate::port::Port;
@@ -87,6 +89,7 @@ impl From<BlacklistFault> for RigError {
 )]
 pub(crate) async fn add(
     State(port): State<Port>,
+    Extension(caller): Extension<Caller>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
@@ -95,7 +98,7 @@ pub(crate) async fn add(
     let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
     let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
     // Forced, because RIG does not check whether tokens outlive the revocation.
-    let revocation = Revocation::blacklist(&name, validity);
+    let revocation = Revocation { by: caller.signs(None), ..Revocation::blacklist(&name, validity) };
     let receipt = receipt_of(&revocation.id);
     match port.node.revoke(revocation, true, BRIEFLY).await {
         Ok(outcome) => {

@@ -9,7 +9,7 @@ use proxy::{Apis, Definitions, MemoryStore, Waiting};
 use seal::{Incarnation, Purpose, Seal};
 use session::{MemoryLog, Sessions};
 
-use crate::{Admin, Config, OperatedRooms};
+use crate::{Access, Admin, Config, OperatedRooms};
 
 /// Limit of a body.
 pub(crate) const MAX_BODY: usize = 1000;
@@ -48,16 +48,34 @@ pub(crate) fn port_in_cluster(
 }
 
 pub(crate) fn port_of(node: Node, sessions: Sessions, waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
+    let rooms = OperatedRooms {
+        node,
+        sessions,
+        verifier: Arc::new(verifier()),
+        waiting,
+        apis,
+        registry: Default::default(),
+    };
+    port_for(Access::default(), rooms)
+}
+
+/// Returns the port that lets these callers in.
+pub(crate) fn port_for(access: Access, rooms: OperatedRooms) -> Admin {
     let config = Config {
-        token: None,
+        access,
         max_body: MAX_BODY,
         body_timeout: Duration::from_secs(5),
         extension_names: event::ExtensionNames::default(),
         durable: false,
         cluster_wait: Duration::from_secs(16),
         host: "localhost".to_owned(),
-        metrics: false,
+        metrics: true,
     };
+    Admin::new(config, rooms)
+}
+
+/// Returns a verifier without a key.
+pub(crate) fn verifier() -> auth::Verifier {
     let tokens = auth::TokenConfig {
         algorithms: "HS256".parse().unwrap(),
         issuer: None,
@@ -65,9 +83,5 @@ pub(crate) fn port_of(node: Node, sessions: Sessions, waiting: Arc<Waiting>, api
         leeway: Duration::ZERO,
     };
     let key = auth::ConfiguredKey::load(None, &tokens.algorithms).unwrap();
-    let verifier = Arc::new(auth::Verifier::new(Arc::new(key), tokens));
-    Admin::new(
-        config,
-        OperatedRooms { node, sessions, verifier, waiting, apis, registry: Default::default() },
-    )
+    auth::Verifier::new(Arc::new(key), tokens)
 }

@@ -1,8 +1,9 @@
-//! `/v4`: revocations with receipts, sessions, and definitions of APIs, for operators and services.
+//! `/v4`: revocations with receipts, sessions, issuers, and definitions of APIs, for operators and
+//! services.
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `revocations`, `sessions`, `apis` | the endpoints |
+//! | `revocations`, `sessions`, `issuers`, `apis` | the endpoints |
 //! | `request`, `fields` | the content of a body, and its faults |
 //! | `query`, `wait` | parameters and names in the URL |
 //! | `order` | converts a request to an order for the node |
@@ -12,6 +13,7 @@
 
 mod apis;
 mod fields;
+mod issuers;
 mod order;
 mod page;
 pub(crate) mod problem;
@@ -37,7 +39,8 @@ use problem::Problem;
 
 /// Returns the endpoints below `/v4`, with their document.
 pub(crate) fn router() -> OpenApiRouter<Port> {
-    let endpoints = apis::router().merge(revocations::router()).merge(sessions::router());
+    let of_tokens = revocations::router().merge(sessions::router()).merge(issuers::router());
+    let endpoints = apis::router().merge(of_tokens);
     let (router, document) = endpoints.route_layer(from_fn(refuse_coded)).split_for_parts();
     let router = router
         .fallback(async || Problem::NOTHING_HERE)

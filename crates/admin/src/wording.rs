@@ -3,17 +3,18 @@
 
 use axum::response::{IntoResponse, Response};
 
+use crate::access::Denied;
 use crate::answer::RigError;
 use crate::turned_away::TurnedAway;
 use crate::v4::problem::Problem;
 
 /// Why a request does not reach a handler.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Unhandled {
     /// The path does not exist.
     NotFound,
-    /// It has no valid token of the internal port.
-    Unauthorized,
+    /// Its caller is not known, or has not the right.
+    Denied(Denied),
     /// It comes from a web page, or names a host that is not the port's.
     Away(TurnedAway),
     /// Its body has a content coding.
@@ -32,7 +33,7 @@ impl Unhandled {
     fn problem(self) -> Problem {
         match self {
             Self::NotFound => Problem::NOTHING_HERE,
-            Self::Unauthorized => Problem::Unauthorized,
+            Self::Denied(denied) => Problem::Denied(denied),
             Self::Away(reason) => Problem::TurnedAway(reason),
             Self::Coded => Problem::Coded,
         }
@@ -41,7 +42,7 @@ impl Unhandled {
     fn rig_error(self) -> RigError {
         match self {
             Self::NotFound => RigError::NotFound,
-            Self::Unauthorized => RigError::Unauthorized,
+            Self::Denied(denied) => RigError::Denied(denied),
             Self::Away(reason) => RigError::TurnedAway(reason),
             Self::Coded => RigError::Coded,
         }

@@ -17,12 +17,13 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::app::App;
 use crate::balancer::Arrived;
 use crate::client::TrustedProxies;
+use crate::client_certificate::ClientAuthorities;
 use crate::limits::{Limits, NoPlace, Permit, Places};
 use crate::log_limiter::LogLimiter;
 use crate::metrics::RefusalReason;
 use crate::peer::Origin;
 use crate::stream::Stream;
-use crate::tls::Tls;
+use crate::tls::{Acceptor, Handshake, Tls, refused_certificate};
 use crate::{closing, http1, http2, refusal};
 
 /// The address, the protocols and the limits of a listener.
@@ -34,6 +35,9 @@ pub struct Config {
     pub address: SocketAddr,
     /// The certificate and its key, for HTTPS.
     pub tls: Option<Tls>,
+    /// The authorities of the certificates that clients may present over HTTPS; `None`: clients are
+    /// not asked for any.
+    pub clients: Option<ClientAuthorities>,
     /// The limits, and the connections that count towards them.
     pub places: Arc<Places>,
     /// The proxies that are trusted to name their clients.
@@ -59,6 +63,9 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 static LOG: LogLimiter = LogLimiter::new();
+
+/// Limits the lines about certificates of clients.
+static CERTIFICATES: LogLimiter = LogLimiter::new();
 
 /// How often to check if the rest of a preface has arrived.
 const PREFACE_POLL: Duration = Duration::from_millis(5);
@@ -110,7 +117,7 @@ impl Listener {
             }
         };
         let places = config.places;
-        let acceptor = config.tls.as_ref().map(Tls::acceptor);
+        let mut acceptor = config.tls.as_ref().map(|tls: &Tls| tls.acceptor(config.clients));
         // Nothing is sent on this channel: each connection holds a sender, and the receiver
         // resolves once all are dropped.
         let (open, mut closed) = mpsc::channel::<Infallible>(1);
@@ -147,7 +154,8 @@ impl Listener {
                     continue;
                 }
             };
-            let (app, acceptor, leaving) = (app.clone(), acceptor.clone(), leaving.clone());
+            let handshake = acceptor.as_mut().map(Acceptor::next);
+            let (app, leaving) = (app.clone(), leaving.clone());
             let (open_end, limits, occupant) = (open.clone(), places.limits(), permit.occupant());
             let balancers = config.proxy_protocol.then(|| config.proxies.clone());
             // Boxed, so that the memory is freed when the task of a connection that was taken over
@@ -156,7 +164,7 @@ impl Listener {
                 let _open = open_end;
                 let arrived = Arrived { tcp: tcp_stream, origin, permit };
                 // Pinned, because it is awaited in two places.
-                let mut serving = pin!(serve_one(app, arrived, balancers, acceptor, limits, leaving));
+                let mut serving = pin!(serve_one(app, arrived, balancers, handshake, limits, leaving));
                 match occupant {
                     None => serving.await,
                     Some(occupant) => tokio::select! {
@@ -192,7 +200,7 @@ async fn serve_one<A: App>(
     app: A,
     mut arrived: Arrived,
     balancers: Option<TrustedProxies>,
-    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    handshake: Option<Handshake>,
     limits: Limits,
     leaving: watch::Receiver<bool>,
 ) {
@@ -202,8 +210,8 @@ async fn serve_one<A: App>(
         error.note(&arrived);
         return;
     }
-    let Arrived { tcp, origin, permit } = arrived;
-    if acceptor.is_some() && timeout(HANDSHAKE, speaks_clear(&tcp)).await.is_ok_and(|clear| clear) {
+    let Arrived { tcp, mut origin, permit } = arrived;
+    if handshake.is_some() && timeout(HANDSHAKE, speaks_clear(&tcp)).await.is_ok_and(|clear| clear) {
         refusal::note(
             &permit.places(),
             origin.hop,
@@ -213,7 +221,7 @@ async fn serve_one<A: App>(
         closing::send_last(&tcp, &refusal::in_clear(&app).await);
         return closing::discard(&tcp, closing::REFUSED).await;
     }
-    if let Some((stream, h2)) = prepare(tcp, acceptor, &limits).await {
+    if let Some((stream, h2)) = prepare(tcp, handshake, &limits, &mut origin, &permit).await {
         dispatch(app, stream, h2, origin, limits, permit, leaving).await;
     }
 }
@@ -235,20 +243,32 @@ async fn dispatch<A: App>(
 }
 
 /// Prepares a socket and detects its protocol; `None` if the client sends nothing valid in time.
+/// Notes in its origin the certificate that the client has presented.
 async fn prepare(
     tcp: TcpStream,
-    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    handshake: Option<Handshake>,
     limits: &Limits,
+    origin: &mut Origin,
+    permit: &Permit,
 ) -> Option<(Stream, bool)> {
-    match acceptor {
-        None => {
-            let h2 = timeout(limits.keep_alive, speaks_http2(&tcp, limits.head_timeout)).await.ok()?.ok()?;
-            Some((Stream::Clear(tcp), h2))
-        }
-        Some(acceptor) => {
-            let tls = timeout(HANDSHAKE, acceptor.accept(tcp)).await.ok()?.ok()?;
+    let Some(handshake) = handshake else {
+        let h2 = timeout(limits.keep_alive, speaks_http2(&tcp, limits.head_timeout)).await.ok()?.ok()?;
+        return Some((Stream::Clear(tcp), h2));
+    };
+    match timeout(HANDSHAKE, handshake.accept(tcp)).await.ok()? {
+        Ok((tls, certificate)) => {
+            origin.certificate = certificate;
             let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             Some((Stream::Tls(Box::new(tls)), h2))
+        }
+        Err(error) => {
+            if let Some(reason) = refused_certificate(&error) {
+                permit.places().metrics().refused(RefusalReason::ClientCertificate);
+                if CERTIFICATES.allows() {
+                    tracing::warn!(client = %origin.hop, ?reason, "client certificate refused");
+                }
+            }
+            None
         }
     }
 }
@@ -328,6 +348,7 @@ mod tests {
         let config = Config {
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,
+            clients: None,
             places: Places::new(Limits::default(), WhenFull::Refuse, Arc::default()),
             proxies: TrustedProxies::default(),
             proxy_protocol: false,

@@ -19,6 +19,8 @@ metric::labels! {
         /// It did not begin with a header of the PROXY protocol, or its peer is not trusted
         /// (`PROXY_PROTOCOL`).
         ProxyProtocol = "proxy_protocol",
+        /// The certificate of a client was refused in TLS.
+        ClientCertificate = "client_certificate",
         /// The request is not one that opens a connection.
         BadRequest = "bad_request",
         /// The token is not valid.

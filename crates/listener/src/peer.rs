@@ -1,10 +1,12 @@
 //! The peer of a connection, and the client of a request on it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::HeaderMap;
 
 use crate::client::{ForwardedClient, TrustedProxies};
+use crate::client_certificate::ClientCertificate;
 use crate::gate::Gate;
 
 /// Where a connection comes from.
@@ -16,18 +18,20 @@ pub(crate) struct Origin {
     pub(crate) secure: bool,
     /// All trusted proxies, if `hop` is one of them.
     pub(crate) trusted: Option<TrustedProxies>,
+    /// The certificate that was presented on this connection, if one was.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Origin {
     pub(crate) fn new(hop: SocketAddr, local: SocketAddr, proxies: &TrustedProxies) -> Self {
         let trusted = proxies.contains(hop.ip()).then(|| proxies.clone());
-        Self { hop, local, secure: false, trusted }
+        Self { hop, local, secure: false, trusted, certificate: None }
     }
 
     /// Returns the peer of its requests, unless their headers name another client.
     pub(crate) fn peer(self, tls: bool, takeover: bool, gate: Option<Gate>) -> Peer {
-        let Self { hop, local, secure, trusted } = self;
-        Peer { address: hop, hop, local, secure: secure || tls, trusted, takeover, gate }
+        let Self { hop, local, secure, trusted, certificate } = self;
+        Peer { address: hop, hop, local, secure: secure || tls, trusted, certificate, takeover, gate }
     }
 }
 
@@ -46,6 +50,8 @@ pub struct Peer {
     pub secure: bool,
     /// All trusted proxies, if `hop` is one of them.
     pub trusted: Option<TrustedProxies>,
+    /// The verified certificate of `hop`, if it has presented one. Headers never name one.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// `true` if the socket can be taken over: HTTP/1 only.
     pub takeover: bool,
     /// Holds back the rest of an answer: one gate for each socket over HTTP/1, for each stream over

@@ -174,6 +174,7 @@ pub(crate) async fn no_place(app: &impl App, why: RefusalReason) -> Vec<u8> {
         | RefusalReason::Descriptors
         | RefusalReason::Head
         | RefusalReason::ProxyProtocol
+        | RefusalReason::ClientCertificate
         | RefusalReason::BadRequest
         | RefusalReason::Token
         | RefusalReason::Origin

@@ -1,5 +1,6 @@
 //! TLS: certificate and key from files, reloaded while the process runs.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,9 +9,14 @@ use parking_lot::{Mutex, RwLock};
 use pem::{CertificateError, PrivateKeyError};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::client_certificate::{ClientAuthorities, ClientCertificate};
 
 /// A TLS identity that can be reloaded; clones share it.
 #[derive(Clone, Debug)]
@@ -69,6 +75,24 @@ pub enum TlsError {
         /// The reason that the check gave.
         source: rustls::Error,
     },
+    /// None of the certificates in the file can be used as an authority.
+    #[error("{}: holds no certificate that can be used as an authority", .0.display())]
+    NoAuthority(PathBuf),
+}
+
+/// Accepts the TLS connections of one port.
+pub(crate) struct Acceptor {
+    tls: Tls,
+    /// The authorities of the certificates that clients are asked for, if they are.
+    clients: Option<ClientAuthorities>,
+    /// Made for this generation of the authorities.
+    current: (TlsAcceptor, u64),
+}
+
+/// The handshake of one connection.
+pub(crate) struct Handshake {
+    acceptor: TlsAcceptor,
+    clients: Option<ClientAuthorities>,
 }
 
 impl Tls {
@@ -113,14 +137,71 @@ impl Tls {
         }
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        let mut config = ServerConfig::builder_with_provider(self.0.provider.clone())
+    /// Returns what accepts connections. With authorities, clients are asked for a certificate.
+    pub(crate) fn acceptor(&self, clients: Option<ClientAuthorities>) -> Acceptor {
+        let current = self.accepting(clients.as_ref());
+        Acceptor { tls: self.clone(), clients, current }
+    }
+
+    fn accepting(&self, clients: Option<&ClientAuthorities>) -> (TlsAcceptor, u64) {
+        let (verifier, generation) = clients.map(ClientAuthorities::verifier).unzip();
+        (TlsAcceptor::from(Arc::new(self.config(verifier))), generation.unwrap_or_default())
+    }
+
+    fn config(&self, clients: Option<Arc<dyn ClientCertVerifier>>) -> ServerConfig {
+        let asks = clients.is_some();
+        let builder = ServerConfig::builder_with_provider(self.0.provider.clone())
             .with_safe_default_protocol_versions()
-            .expect("the provider supports TLS 1.2 and 1.3")
-            .with_no_client_auth()
-            .with_cert_resolver(self.0.clone());
+            .expect("the provider supports TLS 1.2 and 1.3");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+        };
+        let mut config = builder.with_cert_resolver(self.0.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        TlsAcceptor::from(Arc::new(config))
+        if asks {
+            // A resumed session keeps the certificate of its first handshake, which is not verified
+            // again (RFC 8446, section 2.2). A session that began without one would stay without.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        config
+    }
+}
+
+impl Acceptor {
+    /// Returns the handshake of the next connection, with the authorities of now.
+    pub(crate) fn next(&mut self) -> Handshake {
+        if self.clients.as_ref().is_some_and(|clients| clients.verifier().1 != self.current.1) {
+            self.current = self.tls.accepting(self.clients.as_ref());
+        }
+        Handshake { acceptor: self.current.0.clone(), clients: self.clients.clone() }
+    }
+}
+
+impl Handshake {
+    /// Accepts a connection. The certificate is that of the client, if it has presented one.
+    ///
+    /// # Errors
+    /// Fails if the handshake does, because of the certificate or otherwise.
+    pub(crate) async fn accept(
+        self,
+        tcp: TcpStream,
+    ) -> io::Result<(TlsStream<TcpStream>, Option<Arc<ClientCertificate>>)> {
+        let stream = self.acceptor.accept(tcp).await?;
+        let presented = stream.get_ref().1.peer_certificates();
+        let certificate = presented
+            .zip(self.clients.as_ref())
+            .map(|(chain, clients)| Arc::new(ClientCertificate::new(chain, clients)));
+        Ok((stream, certificate))
+    }
+}
+
+/// Returns why the certificate of a client is refused, if a handshake has failed because of it.
+pub(crate) fn refused_certificate(error: &io::Error) -> Option<&rustls::CertificateError> {
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(reason) => Some(reason),
+        _ => None,
     }
 }
 
@@ -148,6 +229,7 @@ impl Files {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// Reads a file of certificates or keys.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     read_file(path, MAX_KEYS).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }

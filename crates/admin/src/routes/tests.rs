@@ -4,13 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use utoipa::openapi::OpenApi;
-
 use super::*;
-
-fn document() -> OpenApi {
-    routes(&body::Bounds::new(1000, Duration::from_secs(5)), true).into_openapi()
-}
 
 #[test]
 fn the_document_is_openapi_3_1_and_names_every_route() {
@@ -31,6 +25,7 @@ fn the_document_is_openapi_3_1_and_names_every_route() {
             "/v3/session-blacklist",
             "/v3/session-blacklist/{sessionId}",
             "/v4/apis",
+            "/v4/issuers",
             "/v4/revocations",
             "/v4/revocations/{id}",
             "/v4/sessions",

@@ -2,25 +2,28 @@
 
 use std::time::{Duration, SystemTime};
 
-use auth::Verifier;
+use auth::{TokenError, Verifier};
 use node::RevocationOrder;
-use session::{Selector, SelectorError, Sessions};
+use session::{Selector, SelectorError, Sessions, Verified};
 
 use super::problem::{InvalidPlace, Problem, TokenFault};
 use super::request::{Requested, Whom};
 
 impl Requested {
-    /// Resolves the selector of the request.
+    /// Resolves the selector of the request. If that is a token with an unknown key of its issuer,
+    /// waits until the issuer's keys are fetched.
     ///
     /// # Errors
-    /// Fails if the token is invalid, or tokens cannot be revoked by this claim.
-    pub(super) fn into_order(
+    /// Fails if the token is invalid or cannot be verified now, or tokens cannot be revoked by this
+    /// claim.
+    pub(super) async fn into_order(
         self,
         sessions: &Sessions,
         verifier: &Verifier,
         now: SystemTime,
     ) -> Result<RevocationOrder, Problem> {
-        let (selector, at_least) = selected(self.whom, sessions, verifier, now)?;
+        let (selector, at_least) =
+            selected(self.whom, self.issuer.as_deref(), sessions, verifier, now).await?;
         Ok(RevocationOrder {
             id: self.id,
             selector,
@@ -35,25 +38,43 @@ impl Requested {
     }
 }
 
+/// Returns the problem of a selector that no token can have.
+fn unselectable(error: SelectorError) -> Problem {
+    let member = match &error {
+        SelectorError::Claim { .. } => "claim",
+        SelectorError::Issuer { .. } => "issuer",
+    };
+    Problem::fault(InvalidPlace::of_member(member, error.to_string()))
+}
+
 /// Returns the selector, and how long the token in the request stays valid.
-fn selected(
+async fn selected(
     whom: Whom,
+    issuer: Option<&str>,
     sessions: &Sessions,
     verifier: &Verifier,
     now: SystemTime,
 ) -> Result<(Selector, Duration), Problem> {
     match whom {
-        Whom::Session(name) => Ok((name.into(), Duration::ZERO)),
+        Whom::Session(name) => {
+            let issuer = issuer.map(|issuer| sessions.config().known_issuer(issuer)).transpose();
+            Ok((Selector::session(name).issued_by(issuer.map_err(unselectable)?), Duration::ZERO))
+        }
         Whom::Claim { claim, value } => {
-            let selector = sessions.config().selector(&claim, value);
-            let fault = |error: SelectorError| InvalidPlace::of_member("claim", error.to_string());
-            Ok((selector.map_err(|error| Problem::fault(fault(error)))?, Duration::ZERO))
+            let selector = sessions.config().selector(issuer, &claim, value);
+            Ok((selector.map_err(unselectable)?, Duration::ZERO))
         }
         Whom::Jwt(token) => {
             let wrong = |fault: TokenFault| Problem::Token(fault);
-            let claims = verifier.verify(token.trim()).map_err(|error| wrong(error.into()))?;
-            let name = sessions.from_claims(&claims.map).map_err(|error| wrong(error.into()))?;
-            Ok((name.into(), verifier.valid_for(&claims, now)))
+            let claims = verifier.verify_fetching(token.trim()).await.map_err(|error| match error {
+                TokenError::Unavailable => Problem::NoKeys,
+                error => wrong(error.into()),
+            })?;
+            let (issuer, marks) = (claims.issuer.as_deref(), &claims.marks[..]);
+            let verified = Verified { claims: &claims.map, issuer, marks };
+            let name = sessions.session_of(verified).map_err(|error| wrong(error.into()))?;
+            // Another issuer may give the same name to a session of its own.
+            Ok((Selector::session(name).issued_by(claims.issuer.clone()), claims.valid_for(now)))
         }
     }
 }
@@ -63,20 +84,23 @@ mod tests {
     use super::super::time;
     use super::*;
     use crate::testing;
-    use auth::{ConfiguredKey, KeySource, TokenConfig};
+    use auth::{Audience, ConfiguredKey, IssuerConfig, Issuers, KeySource, TokenConfig};
     use node::ResolvedOrder;
     use session::Config;
     use std::sync::Arc;
+    use tokio::runtime::Builder;
 
     fn order(sessions: &Sessions, body: &str) -> Result<ResolvedOrder, Problem> {
         let algorithms = "HS256".parse().unwrap();
         let source = KeySource::parse("a-test-secret-and-nothing-else");
         let key = ConfiguredKey::load(source.as_ref(), &algorithms).unwrap();
         let config = TokenConfig { algorithms, issuer: None, audience: Vec::new(), leeway: Duration::ZERO };
-        let verifier = Verifier::new(Arc::new(key), config);
+        let issuer = IssuerConfig::new("down", "https://id.example", Audience::Any);
+        let verifier = Verifier::new(Arc::new(key), config).with_issuers(Issuers::new(vec![issuer]));
         let now = SystemTime::now();
         let asked = Requested::parse(body.as_bytes(), now)?;
-        let order = asked.into_order(sessions, &verifier, now)?;
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let order = runtime.block_on(asked.into_order(sessions, &verifier, now))?;
         Ok(testing::node(sessions, None).resolve(order, now)?)
     }
 
@@ -105,9 +129,45 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_must_be_one_that_is_configured() {
+        let issuer = |issuer: &str| session::IssuerField {
+            issuer: issuer.into(),
+            session_field: "/sid".to_owned(),
+            selectable: Vec::new(),
+        };
+        let issuers = vec![issuer("https://a.example"), issuer("https://b.example/")];
+        let sessions = Sessions::in_memory(Config::default().with_issuers(issuers, false).unwrap());
+        let of = |issuer: &str, who: &str| format!(r#"{{"issuer":"{issuer}",{who},"validityInSeconds":60}}"#);
+        let selected = |body: String| order(&sessions, &body).unwrap().revocation.selector;
+        let (session, user) = (r#""session":"s""#, r#""claim":"/sub","value":"u""#);
+        let selector = selected(of("https://b.example/", session));
+        assert_eq!((selector.issuer.as_deref(), selector.claim()), (Some("https://b.example/"), None));
+        let selector = selected(of("https://a.example", user));
+        assert_eq!((selector.issuer.as_deref(), selector.claim()), (Some("https://a.example"), Some("/sub")));
+        let selector = selected(of("https://a.example", r#""claim":"/sid","value":"u""#));
+        assert_eq!(selector.claim(), None, "it names the session");
+        let expected = "400 issuer: expected one of https://a.example, https://b.example/";
+        for who in [session, user] {
+            for wrong in ["https://b.example", "https://A.example", "kc"] {
+                assert_eq!(problem(&sessions, &of(wrong, who)), expected);
+            }
+        }
+        let alone = Sessions::in_memory(Config::default());
+        assert_eq!(problem(&alone, &of("https://a.example", session)), "400 issuer: no issuer is configured");
+    }
+
+    #[test]
     fn a_token_that_is_not_valid_revokes_nothing() {
         let sessions = Sessions::in_memory(Config::default());
         assert_eq!(problem(&sessions, r#"{"jwt":"hidden"}"#), "422 jwt: Invalid signature");
+    }
+
+    /// `{"alg":"RS256"}` and `{"iss":"https://id.example"}`.
+    #[test]
+    fn i08_a_token_whose_issuer_cannot_be_reached_may_be_sent_again() {
+        let sessions = Sessions::in_memory(Config::default());
+        let body = r#"{"jwt":"eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUifQ.c2ln"}"#;
+        assert_eq!(problem(&sessions, body), "503 jwt: the keys of the issuer cannot be fetched");
     }
 
     #[test]

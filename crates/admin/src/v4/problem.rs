@@ -12,6 +12,7 @@ use serde::Serialize;
 use session::{ClaimError, LogError, RevokeError};
 use utoipa::ToSchema;
 
+use crate::access::{Denied, Right};
 use crate::aside::TaskPanicked;
 use crate::turned_away::TurnedAway;
 
@@ -87,6 +88,8 @@ pub(crate) enum Problem {
     Faults(Vec<InvalidPlace>),
     /// The token in the body is invalid, or names no session.
     Token(TokenFault),
+    /// The keys of the issuer of the token to revoke cannot be fetched.
+    NoKeys,
     /// The revocation is refused, or is not recorded.
     Revoke(RevokeError),
     /// The revocation is not accepted, because too many wait for the cluster already.
@@ -101,8 +104,8 @@ pub(crate) enum Problem {
     Outdated(Revision),
     /// Definitions of APIs could not be stored.
     NotStored(StoreError),
-    /// The caller did not present the token of the internal port.
-    Unauthorized,
+    /// The caller is not known, or has not the right.
+    Denied(Denied),
     /// The request comes from a web page, or names a host that is not the port's.
     TurnedAway(TurnedAway),
     /// The node failed.
@@ -138,9 +141,9 @@ impl From<NotRevoked> for Problem {
 }))]
 pub(crate) struct ProblemDocument {
     /// The kind of problem: `about:blank` if the status is sufficient, else `urn:rig:problem:`
-    /// followed by `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`,
-    /// `validity-too-short`, `not-recorded`, `not-stored`, `changed-meanwhile`, `not-in-cluster`,
-    /// `queue-full` or `no-quorum`.
+    /// followed by `invalid-request`, `invalid-token`, `keys-unavailable`, `id-in-use`,
+    /// `too-many-revocations`, `validity-too-short`, `not-recorded`, `not-stored`,
+    /// `changed-meanwhile`, `not-in-cluster`, `queue-full`, `no-quorum` or `missing-right`.
     r#type: String,
     /// The status in words.
     title: String,
@@ -154,6 +157,9 @@ pub(crate) struct ProblemDocument {
     /// The validity that would be sufficient, if the given one is too short.
     #[serde(skip_serializing_if = "Option::is_none")]
     needed_in_seconds: Option<u64>,
+    /// The right that the caller would need, if it has not all rights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_right: Option<Right>,
 }
 
 impl From<TaskPanicked> for Problem {
@@ -188,8 +194,9 @@ impl Problem {
             | Self::Unreadable(_)
             | Self::NotLifted(_)
             | Self::NotStored(_)
+            | Self::NoKeys
             | Self::Failed => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Denied(denied) => denied.status(),
             Self::TurnedAway(reason) => reason.status(),
         }
     }
@@ -198,6 +205,7 @@ impl Problem {
         match self {
             Self::NotJson(_) | Self::Faults(_) => "urn:rig:problem:invalid-request",
             Self::Token(_) => "urn:rig:problem:invalid-token",
+            Self::NoKeys => "urn:rig:problem:keys-unavailable",
             Self::Revoke(RevokeError::Conflict) => "urn:rig:problem:id-in-use",
             Self::Revoke(RevokeError::TooMany) => "urn:rig:problem:too-many-revocations",
             Self::Revoke(RevokeError::TooShort { .. }) => "urn:rig:problem:validity-too-short",
@@ -207,6 +215,7 @@ impl Problem {
             Self::NotInCluster => "urn:rig:problem:not-in-cluster",
             Self::NotStored(_) => "urn:rig:problem:not-stored",
             Self::Outdated(_) => "urn:rig:problem:changed-meanwhile",
+            Self::Denied(Denied::Right { .. }) => "urn:rig:problem:missing-right",
             Self::NotFound(_)
             | Self::Method
             | Self::MediaType
@@ -214,7 +223,7 @@ impl Problem {
             | Self::Body(_)
             | Self::Unreadable(_)
             | Self::NotLifted(NotLifted::Log(_))
-            | Self::Unauthorized
+            | Self::Denied(_)
             | Self::TurnedAway(_)
             | Self::Failed => "about:blank",
         }
@@ -230,6 +239,7 @@ impl Problem {
             Self::NotJson(place) => format!("the body is not JSON: {place}"),
             Self::Faults(faults) => faults.iter().map(InvalidPlace::shown).collect::<Vec<_>>().join("; "),
             Self::Token(fault) => format!("jwt: {fault}"),
+            Self::NoKeys => format!("jwt: {}", TokenError::Unavailable),
             Self::Revoke(RevokeError::Log(_)) => {
                 "in force until the process ends, and its connections are terminated; it could not be recorded, and \
                  may not survive a restart"
@@ -261,7 +271,7 @@ impl Problem {
                 format!("{reason}; the definitions before are in force")
             }
             Self::NotStored(_) => "the definitions could not be stored: those before are in force".to_owned(),
-            Self::Unauthorized => "missing: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),
+            Self::Denied(denied) => denied.to_string(),
             Self::TurnedAway(reason) => reason.to_string(),
             Self::Failed => "the gateway could not do it; its log says why".to_owned(),
         }
@@ -286,6 +296,10 @@ impl Problem {
             detail: self.detail(),
             errors,
             needed_in_seconds,
+            missing_right: match self {
+                Self::Denied(denied) => denied.missing_right(),
+                _ => None,
+            },
         }
     }
 }
@@ -299,16 +313,19 @@ impl IntoResponse for Problem {
             tracing::error!(%error, "definitions of APIs could not be stored");
         }
         let mut response = (self.status(), axum::Json(self.document())).into_response();
+        let (challenge, seconds) = match &self {
+            Self::Denied(denied) => (denied.challenge(), denied.retry_after()),
+            Self::NoKeys => (None, Some(TokenError::RETRY_AFTER)),
+            problem if problem.status() == StatusCode::SERVICE_UNAVAILABLE => (None, Some(1)),
+            _ => (None, None),
+        };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);
-        match self.status() {
-            StatusCode::UNAUTHORIZED => {
-                drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")))
-            }
-            _ => {}
+        if let Some(challenge) = challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -346,6 +363,12 @@ mod tests {
         assert_eq!(not_ready.detail(), "not joined; the definitions before are in force");
         assert_eq!(shown(not_ready), "503 urn:rig:problem:not-stored");
         assert_eq!(shown(Problem::Token(TokenError::Expired.into())), "422 urn:rig:problem:invalid-token");
+        assert_eq!(shown(Problem::NoKeys), "503 urn:rig:problem:keys-unavailable");
+        let header = |problem: Problem| problem.into_response().headers()[RETRY_AFTER].clone();
+        assert_eq!(
+            (header(Problem::NoKeys), header(Problem::QueueFull)),
+            ("5".parse().unwrap(), "1".parse().unwrap())
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use session::{Mode, NodeName, Record, Selector};
+use session::{Mode, NodeName, Record, Selected, Selector};
 use utoipa::ToSchema;
 
 use super::problem::ProblemDocument as Problem;
@@ -12,8 +12,18 @@ use super::time;
 
 /// Whose tokens.
 #[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Whose {
+    /// Only tokens of this issuer; missing if it is of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    #[serde(flatten)]
+    of: WhoseTokens,
+}
+
+/// Which tokens.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum Whose {
+enum WhoseTokens {
     /// Tokens of a session.
     Session {
         /// Its name.
@@ -26,16 +36,25 @@ pub(crate) enum Whose {
         /// Its value.
         value: String,
     },
+    /// Tokens with this mark. Only the gateway itself selects by marks.
+    Mark {
+        /// What kind of mark: `key` for tokens that a key of their issuer has signed.
+        mark: String,
+        /// Its value: for `key`, the thumbprint of the key (RFC 7638).
+        value: String,
+    },
 }
 
 impl Whose {
     /// Returns a selector in JSON.
     pub(crate) fn of(selector: &Selector) -> Self {
         let value = selector.value().to_string();
-        match selector.claim() {
-            None => Self::Session { session: value },
-            Some(claim) => Self::Claim { claim: claim.to_owned(), value },
-        }
+        let of = match &selector.of {
+            Selected::Session(_) => WhoseTokens::Session { session: value },
+            Selected::Claim { claim, .. } => WhoseTokens::Claim { claim: claim.to_string(), value },
+            Selected::Mark { kind, .. } => WhoseTokens::Mark { mark: kind.to_string(), value },
+        };
+        Self { issuer: selector.issuer.as_deref().map(str::to_owned), of }
     }
 }
 
@@ -193,6 +212,22 @@ mod tests {
             written(Duration::from_secs(9), Mode::Disconnect)["remainingSeconds"],
             serde_json::Value::Null
         );
+    }
+
+    #[test]
+    fn the_issuer_is_told_where_there_is_one() {
+        let issued = |selector: Selector| {
+            let whose = Whose::of(&selector.issued_by(Some("https://id.example".into())));
+            serde_json::to_value(whose).unwrap()
+        };
+        let name = || "a".parse::<SessionName>().unwrap();
+        let issuer = "https://id.example";
+        let session = serde_json::json!({ "issuer": issuer, "session": "a" });
+        assert_eq!(issued(Selector::session(name())), session);
+        let claim = serde_json::json!({ "issuer": issuer, "claim": "/sub", "value": "a" });
+        assert_eq!(issued(Selector::of_claim("/sub", name())), claim);
+        let mark = serde_json::json!({ "issuer": issuer, "mark": "key", "value": "a" });
+        assert_eq!(issued(Selector::mark("key", name())), mark);
     }
 
     #[test]

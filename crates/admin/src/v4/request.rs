@@ -15,6 +15,9 @@ use super::time;
 /// Limit of an id chosen by a caller, in bytes.
 const MAX_ID: usize = 128;
 
+/// Limit of the text of an issuer, in bytes.
+const MAX_ISSUER: usize = 1024;
+
 /// Limit of a text about a revocation, in bytes.
 const MAX_REMARK: usize = 1000;
 
@@ -46,7 +49,12 @@ pub(crate) struct RevocationRequest {
     /// The value of the claim, a string or an integer.
     value: Option<String>,
     /// The session of this token, which must be valid, for at least as long as the token is valid.
+    /// Only tokens of its issuer.
     jwt: Option<String>,
+    /// Only tokens of this issuer: the exact text of its `iss`. By default, of every issuer, and of
+    /// the static key. Not with `jwt`.
+    #[schema(max_length = 1024)]
+    issuer: Option<String>,
     /// Only tokens issued (`iat`) up to this time: seconds since 1970, RFC 3339, or `now`. Tokens
     /// without `iat` count as older. All tokens by default.
     #[schema(rename = "issuedUpTo")]
@@ -87,6 +95,7 @@ pub(crate) enum Whom {
 pub(crate) struct Requested {
     pub(crate) id: Option<RevocationId>,
     pub(crate) whom: Whom,
+    pub(crate) issuer: Option<String>,
     pub(crate) issued: Option<Issued>,
     pub(crate) mode: Mode,
     pub(crate) lasts: Option<Lasts>,
@@ -103,6 +112,7 @@ impl Requested {
     pub(crate) fn parse(body: &[u8], now: SystemTime) -> Result<Self, Problem> {
         let mut fields = Fields::parse(body)?;
         let id = fields.take("id", |id| chosen_id(&text(id)?));
+        let issuer = issuer(&mut fields);
         let whom = whom(&mut fields);
         let issued = fields.take("issuedUpTo", issued);
         let mode = mode(&mut fields);
@@ -114,7 +124,7 @@ impl Requested {
         let (faults, mode) = (fields.faults(), mode.unwrap_or(Mode::Revoke));
         match whom {
             Some(whom) if faults.is_empty() => {
-                Ok(Self { id, whom, issued, mode, lasts, reason, by, force: force.unwrap_or(false) })
+                Ok(Self { id, whom, issuer, issued, mode, lasts, reason, by, force: force.unwrap_or(false) })
             }
             _ => Err(Problem::Faults(faults)),
         }
@@ -154,6 +164,25 @@ pub(crate) fn remark(text: &str) -> Result<&str, String> {
     let fits = text.len() <= MAX_REMARK && !text.chars().any(char::is_control);
     fits.then_some(text)
         .ok_or_else(|| format!("expected up to {MAX_REMARK} bytes without control characters"))
+}
+
+/// Takes the issuer. Which ones there are is not known here.
+fn issuer(fields: &mut Fields) -> Option<String> {
+    let by_token = fields.has("jwt");
+    let given = fields.take("issuer", |issuer| issuer_text(&text(issuer)?).map(str::to_owned))?;
+    if by_token {
+        fields.fault("issuer", "jwt is given: the issuer of the token counts");
+    }
+    Some(given)
+}
+
+/// Checks that a text may be an issuer.
+///
+/// # Errors
+/// Fails with the expected form.
+pub(super) fn issuer_text(text: &str) -> Result<&str, String> {
+    let fits = (1..=MAX_ISSUER).contains(&text.len());
+    fits.then_some(text).ok_or_else(|| format!("expected 1 to {MAX_ISSUER} bytes"))
 }
 
 /// Takes the selector, which is given in one of three ways. `None` if a fault was noted.

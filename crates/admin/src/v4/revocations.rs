@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use axum::Json;
 use axum::extract::{OriginalUri, Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::StatusCode;
 use http::header::LOCATION;
 use node::{LiftOutcome, Outcome, Reach, ResolvedOrder, Spread};
@@ -16,10 +16,11 @@ use super::fields::json_body;
 use super::problem::{Problem, ProblemDocument};
 use super::query::{Parameters, PathName, named};
 use super::receipt::{DryRun, LiftDryRun, ReceiptDocument, ReceiptOrDryRun, RevocationPage};
-use super::request::{Requested, RevocationRequest};
+use super::request::{Requested, RevocationRequest, issuer_text};
 use super::spread::SpreadDocument;
 use super::wait::Wait;
 use super::{page, time};
+use crate::access::Caller;
 use crate::aside::aside;
 use crate::port::Port;
 use crate::session_blacklist::BRIEFLY;
@@ -67,7 +68,8 @@ impl Port {
         (status = 200, description = "The receipt of the same revocation, accepted before under this id; or the dry run",
          body = ReceiptOrDryRun),
         (status = 400, description = "Not JSON, or members are wrong: `errors` lists all of them", body = ProblemDocument),
-        (status = 401, description = "The token of the internal port is missing", body = ProblemDocument),
+        (status = 401, description = "The caller is not known", body = ProblemDocument),
+        (status = 403, description = "The caller has not the right to revoke", body = ProblemDocument),
         (status = 408, description = "The body did not arrive in time", body = ProblemDocument),
         (status = 409, description = "Another revocation has this id, or there are too many", body = ProblemDocument),
         (status = 413, description = "The body is too large", body = ProblemDocument),
@@ -81,6 +83,7 @@ impl Port {
 )]
 pub(crate) async fn revoke(
     State(port): State<Port>,
+    Extension(caller): Extension<Caller>,
     OriginalUri(uri): OriginalUri,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -88,16 +91,12 @@ pub(crate) async fn revoke(
     let (dry_run, wait) = (query.dry_run(), query.waits(port.cluster_wait));
     query.finish()?;
     let (body, _counted) = json_body(&port, request).await?;
-    let order = aside({
-        let port = port.clone();
-        move || {
-            let now = SystemTime::now();
-            let asked = Requested::parse(&body, now)?;
-            let order = asked.into_order(&port.sessions, &port.verifier, now)?;
-            Ok(port.node.resolve(order, now)?)
-        }
-    });
-    match order.await? {
+    let now = SystemTime::now();
+    let mut asked = aside(move || Requested::parse(&body, now)).await??;
+    asked.by = caller.signs(asked.by);
+    let order = asked.into_order(&port.sessions, &port.verifier, now).await?;
+    let node = port.node.clone();
+    match aside(move || Ok(node.resolve(order, now)?)).await? {
         Err(Problem::Revoke(refused)) if dry_run => {
             let refused = Some(Problem::Revoke(refused).document());
             let nothing = DryRun { dry_run, connections: 0, last_token_seconds: None, known: false, refused };
@@ -120,7 +119,9 @@ impl Port {
     ) -> Result<Response, Problem> {
         let (record, spread, done, is_new) = match self.node.execute(order, wait.within).await? {
             Outcome::Done(record, spread) => (record, spread, done, true),
-            Outcome::Before(record, spread) => (record, spread, StatusCode::OK, false),
+            Outcome::Again(record, spread) | Outcome::Before(record, spread) => {
+                (record, spread, StatusCode::OK, false)
+            }
         };
         let reach = spread.as_ref().map(|spread| spread.reach);
         if wait.requires_cluster && reach == Some(Reach::Queued) {
@@ -165,6 +166,9 @@ pub(super) async fn would_do(port: &Port, order: ResolvedOrder) -> Result<Respon
     params(
         ("limit" = Option<usize>, Query, description = "Entries of a page, 1 to 1000; 100 by default"),
         ("before" = Option<String>, Query, description = "From `next` of another page; its value has no other meaning"),
+        ("issuer" = Option<String>, Query, description = "Only revocations of tokens of this issuer alone: the exact text \
+                                                          of its `iss`, configured or not. A page may have fewer \
+                                                          entries then, or none, although `next` is not null"),
     ),
     responses(
         (status = 200, description = "A page", body = RevocationPage),
@@ -180,11 +184,23 @@ pub(crate) async fn list(
     let before = query.take_as("before", |text| {
         text.parse::<Seq>().map_err(|_| "expected the value from next of another page".to_owned())
     });
+    let issuer = query.take_as("issuer", |text| issuer_text(text).map(str::to_owned));
     query.finish()?;
-    let records = port.node.records(before, limit + 1).await;
-    let mut records = records.map_err(Problem::Unreadable)?;
-    let next = page::cut(&mut records, limit)
-        .map(|last| page::next(uri.path(), limit, "before", &last.seq.to_string()));
+    let next = |seq: Seq| page::next(uri.path(), limit, "before", &seq.to_string());
+    let (records, next) = match issuer {
+        None => {
+            let records = port.node.records(before, limit + 1).await;
+            let mut records = records.map_err(Problem::Unreadable)?;
+            let last = page::cut(&mut records, limit).map(|last| next(last.seq));
+            (records, last)
+        }
+        Some(issuer) => {
+            let query = format!("?issuer={}&", page::escaped(&issuer));
+            let records = port.node.records_of(issuer, before, limit).await;
+            let (records, last) = records.map_err(Problem::Unreadable)?;
+            (records, last.map(|last| next(last).replacen('?', &query, 1)))
+        }
+    };
     let revocations = records.into_iter().map(|record| port.receipt(record)).collect();
     Ok(Json(RevocationPage { revocations, next }))
 }
@@ -239,6 +255,7 @@ async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
 )]
 pub(crate) async fn lift(
     State(port): State<Port>,
+    Extension(caller): Extension<Caller>,
     OriginalUri(uri): OriginalUri,
     name: PathName,
 ) -> Result<Response, Problem> {
@@ -250,7 +267,7 @@ pub(crate) async fn lift(
         let revocation = port.receipt(find(&port, id).await?);
         return Ok(Json(LiftDryRun { dry_run, revocation }).into_response());
     }
-    match port.node.lift(id, by, within).await.map_err(Problem::NotLifted)? {
+    match port.node.lift(id, caller.signs(by), within).await.map_err(Problem::NotLifted)? {
         LiftOutcome::Unknown => Err(NOT_FOUND),
         LiftOutcome::Done(Some(spread)) if spread.reach != Reach::Complete => {
             Ok((StatusCode::ACCEPTED, Json(SpreadDocument::of_lift(&spread))).into_response())

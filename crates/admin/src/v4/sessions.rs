@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
+use axum::{Extension, Json};
 use http::StatusCode;
 use node::{
     ConnectionPlace, Description, GatheredSession, GatheredSessions, RevocationOrder, SessionSummary,
@@ -21,6 +21,7 @@ use super::query::{Parameters, PathName, named};
 use super::receipt::ReceiptOrDryRun;
 use super::revocations::would_do;
 use super::{page, time};
+use crate::access::Caller;
 use crate::aside::TaskPanicked;
 use crate::port::Port;
 
@@ -261,6 +262,7 @@ fn names(nodes: Vec<NodeName>) -> Vec<String> {
 )]
 pub(crate) async fn disconnect(
     State(port): State<Port>,
+    Extension(caller): Extension<Caller>,
     OriginalUri(uri): OriginalUri,
     name: PathName,
 ) -> Result<Response, Problem> {
@@ -269,7 +271,7 @@ pub(crate) async fn disconnect(
     let wait = query.waits(port.cluster_wait);
     query.finish()?;
     let name = named(name, "name", str::parse::<SessionName>)?;
-    let order = RevocationOrder::disconnect(name.into(), by, reason);
+    let order = RevocationOrder::disconnect(name.into(), caller.signs(by), reason);
     let order = port.node.resolve(order, SystemTime::now())?;
     if dry_run { would_do(&port, order).await } else { port.execute(order, wait, StatusCode::OK).await }
 }

@@ -30,11 +30,12 @@ fn named(text: &str) -> SessionName {
 fn a_request_says_whose_tokens_for_how_long_and_why() {
     let all = asked(
         r#"{"id":"a.B_1:-","claim":"/sub","value":"alice","issuedUpTo":"now","mode":"revoke","validityInSeconds":60,
-            "reason":"why","by":"who","force":true}"#,
+            "issuer":"https://id.example","reason":"why","by":"who","force":true}"#,
     );
     let expected = Requested {
         id: Some(RevocationId::new("a.B_1:-").unwrap()),
         whom: Whom::Claim { claim: "/sub".into(), value: named("alice") },
+        issuer: Some("https://id.example".into()),
         issued: Some(Issued::Now),
         mode: Mode::Revoke,
         lasts: Some(Lasts::For(Duration::from_secs(60))),
@@ -124,6 +125,9 @@ fn each_fault_names_its_member() {
         ("session", "1.5", "expected a string or an integer"),
         ("session", "null", "expected a string or an integer"),
         ("session", r#"["s"]"#, "expected a string or an integer"),
+        ("issuer", r#""""#, "expected 1 to 1024 bytes"),
+        ("issuer", &longest_name, "expected 1 to 1024 bytes"),
+        ("issuer", "null", "expected a string"),
         ("mode", r#""Revoke""#, r#"expected "revoke" or "disconnect""#),
         ("mode", "1", r#"expected "revoke" or "disconnect""#),
         ("reason", &long, remark),
@@ -173,6 +177,10 @@ fn members_must_fit_each_other() {
         (
             r#"{"session":"s","jwt":"x","validityInSeconds":1}"#,
             "/jwt: session is given as well: one or the other",
+        ),
+        (
+            r#"{"jwt":"x","issuer":"https://id.example"}"#,
+            "/issuer: jwt is given: the issuer of the token counts",
         ),
         (
             r#"{"session":"s","validityInSeconds":1,"until":"2030-01-01T00:00:00Z"}"#,

@@ -32,8 +32,12 @@ struct Answer {
 
 impl Member {
     fn join(network: &Network, name: &str) -> Self {
+        Self::join_with(network, name, Config::default())
+    }
+
+    fn join_with(network: &Network, name: &str, config: Config) -> Self {
         let name = NodeName::from(name);
-        let sessions = Sessions::in_memory(Config::default().with_node(name.clone()));
+        let sessions = Sessions::in_memory(config.with_node(name.clone()));
         let node = testing::node(&sessions, Some(network.join(&name, LEASE)));
         let mut tasks = Tasks::default();
         node.spawn(&mut tasks);
@@ -183,4 +187,51 @@ async fn rigs_blacklist_waits_for_2_s() {
     assert_eq!(receipt, "/v4/revocations/session-blacklist%2Fs%2F1");
     let receipt = a.ask("GET", &receipt, None).await;
     assert_eq!((receipt.status, states(&receipt.json).0), (200, "pending"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_of_one_issuer_says_so_and_is_found_by_it() {
+    let network = Network::default();
+    let issuer = |issuer: &str| session::IssuerField {
+        issuer: issuer.into(),
+        session_field: "/sid".to_owned(),
+        selectable: Vec::new(),
+    };
+    let issuers = vec![issuer("https://a.example/?b&c"), issuer("https://b.example")];
+    let config = Config::default().with_issuers(issuers, false).unwrap();
+    let member = Member::join_with(&network, "a", config);
+    tokio::time::sleep(LEASE / 3).await;
+    let revoke = async |id: &str, members: Value| {
+        let mut body = json!({ "id": id, "validityInSeconds": 60 });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        member.ask("POST", "/v4/revocations", Some(body)).await
+    };
+    for n in 0..3 {
+        let of_a = json!({ "session": n, "issuer": "https://a.example/?b&c" });
+        let answer = revoke(&format!("a{n}"), of_a).await;
+        assert_eq!(answer.status, 201, "{:?}", answer.json);
+        let selector = json!({ "issuer": "https://a.example/?b&c", "session": n.to_string() });
+        assert_eq!(answer.json["selector"], selector);
+        let of_all = json!({ "claim": "/sub", "value": "alice" });
+        let answer = revoke(&format!("all{n}"), of_all.clone()).await;
+        assert_eq!((answer.status, &answer.json["selector"]), (201, &of_all));
+    }
+    let wrong = revoke("wrong", json!({ "session": "s", "issuer": "https://c.example" })).await;
+    let expected = "issuer: expected one of https://a.example/?b&c, https://b.example";
+    assert_eq!((wrong.status, wrong.json["detail"].as_str()), (400, Some(expected)));
+
+    let mut path = "/v4/revocations?limit=2&issuer=https%3A%2F%2Fa.example%2F%3Fb%26c".to_owned();
+    let mut pages = Vec::new();
+    while !path.is_empty() {
+        let page = member.ask("GET", &path, None).await;
+        assert_eq!(page.status, 200, "{path}");
+        let ids = page.json["revocations"].as_array().unwrap().iter().map(|one| one["id"].clone());
+        pages.push(ids.collect::<Vec<_>>());
+        path = page.json["next"].as_str().unwrap_or_default().to_owned();
+    }
+    assert_eq!(pages, [vec![json!("a2"), json!("a1")], vec![json!("a0")]]);
+    let none = member.ask("GET", "/v4/revocations?issuer=https%3A%2F%2Fgone.example", None).await;
+    assert_eq!((none.status, none.json), (200, json!({ "revocations": [], "next": null })));
+    let empty = member.ask("GET", "/v4/revocations?issuer=", None).await;
+    assert_eq!(empty.status, 400);
 }
