@@ -71,7 +71,7 @@ impl Shared {
             None => Vec::new(),
         };
         let check = &self.config.subscription_check;
-        let identity = VerifiedTokens::verify(&credentials, &self.verifier, &self.sessions, check)?;
+        let identity = VerifiedTokens::verify(&credentials, &self.verifier, &self.sessions, check).await?;
         // As in RIG, the check is made only if the client names subscriptions: those of the token
         // itself need no permission. A token that the gateway cannot read needs it in any case.
         let named = list.as_deref().or_else(|| identity.has_opaque.then_some("[]"));

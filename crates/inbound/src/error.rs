@@ -57,7 +57,7 @@ pub(crate) enum ConnectError {
     #[error("{0}")]
     BodyError(BodyError),
     #[error("could not parse subscriptions: {0}")]
-    Identity(#[from] IdentityError),
+    Identity(IdentityError),
     #[error(transparent)]
     List(ListError),
     #[error("could not parse subscriptions: could not parse subscription from JSON: {0}")]
@@ -70,8 +70,22 @@ pub(crate) enum ConnectError {
     ShuttingDown,
     #[error("The node has lost contact with the other nodes.")]
     NoLease,
+    #[error("{NO_KEYS}")]
+    NoKeys,
     #[error(transparent)]
     ForeignPage(#[from] ForeignPage),
+}
+
+/// The keys of a token's issuer were never fetched, or are too old.
+const NO_KEYS: &str = "The keys of the token's issuer cannot be fetched.";
+
+impl From<IdentityError> for ConnectError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Token(TokenError::Unavailable) => Self::NoKeys,
+            error => Self::Identity(error),
+        }
+    }
 }
 
 impl From<BodyError> for ConnectError {
@@ -96,7 +110,7 @@ impl ConnectError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::ShuttingDown | Self::NoLease => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ShuttingDown | Self::NoLease | Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
             Self::ForeignPage(_) => StatusCode::FORBIDDEN,
             Self::BodyError(error) => error.status(),
             Self::Body
@@ -112,7 +126,9 @@ impl ConnectError {
         match self {
             Self::Rate(_) => RefusalReason::Rate,
             Self::Identity(IdentityError::SessionBlacklisted(_)) => RefusalReason::SessionBlacklisted,
-            Self::Identity(IdentityError::Token(_) | IdentityError::Claim(_)) => RefusalReason::Token,
+            Self::Identity(IdentityError::Token(_) | IdentityError::Claim(_)) | Self::NoKeys => {
+                RefusalReason::Token
+            }
             Self::Body | Self::BodyError(_) | Self::Bind(_) | Self::List(_) | Self::Subscription(_) => {
                 RefusalReason::BadRequest
             }
@@ -132,6 +148,7 @@ impl ConnectError {
         match self {
             Self::Rate(wait) => retry_after(response.headers_mut(), wait.as_secs() + 1),
             Self::NoLease => retry_after(response.headers_mut(), Fencing::RETRY_AFTER),
+            Self::NoKeys => retry_after(response.headers_mut(), TokenError::RETRY_AFTER),
             _ => {}
         }
         response
@@ -197,6 +214,8 @@ pub(crate) enum SetError {
     Subscription(#[from] SubscriptionError),
     #[error("cannot accept subscription request: invalid authorization header: {0}")]
     Identity(#[from] IdentityError),
+    #[error("{NO_KEYS}")]
+    NoKeys,
     #[error("cannot accept subscription request: {0}")]
     Bind(BindError),
     #[error("The node has lost contact with the other nodes.")]
@@ -232,8 +251,10 @@ impl From<BindError> for ConnectError {
 impl SetError {
     pub(crate) fn answer(&self) -> Response<Body> {
         let mut response = text(self.status(), self);
-        if let Self::NoLease = self {
-            retry_after(response.headers_mut(), Fencing::RETRY_AFTER);
+        match self {
+            Self::NoLease => retry_after(response.headers_mut(), Fencing::RETRY_AFTER),
+            Self::NoKeys => retry_after(response.headers_mut(), TokenError::RETRY_AFTER),
+            _ => {}
         }
         response
     }
@@ -250,7 +271,7 @@ impl SetError {
                 | BindError::Gone
                 | BindError::NoLease,
             ) => StatusCode::CONFLICT,
-            Self::NoLease => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoLease | Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Body(error) => error.status(),
             Self::ConnectionToken
@@ -275,17 +296,28 @@ pub(crate) enum SubmitError {
     TooLarge(#[from] TooLarge),
     #[error("Submission denied.")]
     Denied,
+    #[error("{NO_KEYS}")]
+    NoKeys,
     #[error(transparent)]
     ForeignPage(#[from] ForeignPage),
 }
 
 impl SubmitError {
-    pub(crate) fn status(&self) -> StatusCode {
+    pub(crate) fn answer(&self) -> Response<Body> {
+        let mut response = text(self.status(), self);
+        if let Self::NoKeys = self {
+            retry_after(response.headers_mut(), TokenError::RETRY_AFTER);
+        }
+        response
+    }
+
+    fn status(&self) -> StatusCode {
         match self {
             Self::Body(error) => error.status(),
             Self::Decode(error) => error.status(),
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Denied | Self::ForeignPage(_) => StatusCode::FORBIDDEN,
+            Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -295,6 +327,18 @@ mod tests {
     use http::header::RETRY_AFTER;
 
     use super::*;
+
+    #[test]
+    fn i08_who_is_refused_because_keys_cannot_be_fetched_may_retry_soon() {
+        let unavailable = || IdentityError::from(TokenError::Unavailable);
+        let connect = ConnectError::from(unavailable()).answer();
+        for answer in [connect, SetError::NoKeys.answer(), SubmitError::NoKeys.answer()] {
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answer.headers()[RETRY_AFTER], "5");
+        }
+        let other = ConnectError::from(IdentityError::from(TokenError::UnknownKey)).answer();
+        assert_eq!(other.status(), StatusCode::BAD_REQUEST);
+    }
 
     #[test]
     fn who_is_refused_because_the_node_has_no_lease_may_retry_soon() {

@@ -1,14 +1,14 @@
 //! `POST /_rig/v1/events`.
 
-use auth::{CheckRequest, Sender};
+use auth::{CheckRequest, Sender, TokenError};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use listener::Body;
 
-use crate::answer::{JSON, answer, text};
+use crate::answer::{JSON, answer};
 use crate::connect::authorization;
-use crate::error::{ForeignPage, SubmitError};
+use crate::error::{ForeignPage, IdentityError, SubmitError};
 use crate::identity::VerifiedTokens;
 use crate::port::{InboundRequest, Shared};
 
@@ -16,7 +16,7 @@ pub(crate) async fn submit(shared: &Shared, asked: InboundRequest) -> Response<B
     let origin = asked.origin();
     let response = match try_submit(shared, asked).await {
         Ok(accepted) => answer(StatusCode::ACCEPTED, JSON, accepted),
-        Err(error) => text(error.status(), error),
+        Err(error) => error.answer(),
     };
     shared.with_cors(origin.as_ref(), response)
 }
@@ -39,8 +39,11 @@ async fn try_submit(shared: &Shared, asked: InboundRequest) -> Result<Bytes, Sub
         let sessions = &shared.sessions;
         // The service does not know about revocations, so it is not asked about a token that the
         // gateway refuses.
-        let identity = VerifiedTokens::verify(&credentials, &shared.verifier, sessions, check);
-        let identity = identity.map_err(|_| SubmitError::Denied)?;
+        let identity = VerifiedTokens::verify(&credentials, &shared.verifier, sessions, check).await;
+        let identity = identity.map_err(|error| match error {
+            IdentityError::Token(TokenError::Unavailable) => SubmitError::NoKeys,
+            _ => SubmitError::Denied,
+        })?;
         let authorization = authorization(&parts.headers, &credentials);
         let request = CheckRequest {
             authorization: authorization.as_ref(),

@@ -1,7 +1,7 @@
 //! The identity of a caller: the tokens of a request, as claims and sessions.
 
 use auth::{Check, Claims, Credential, TokenError, Verifier, is_opaque};
-use session::{Sessions, Subject};
+use session::{Sessions, Subject, Verified};
 use subscription::{Extractors, Subscription};
 
 use crate::error::IdentityError;
@@ -21,12 +21,13 @@ impl VerifiedTokens {
     /// Verifies every token; repeated ones are verified once. One invalid token refuses the
     /// request.
     ///
+    /// A token that names an unknown key of its issuer waits until the issuer's keys are fetched.
     /// Tokens that the gateway cannot read are left to the service of `check`, if there is one
     /// (RIG).
     ///
     /// The check for revocations here only refuses early. The check that decides is made when the
     /// connection is bound.
-    pub(crate) fn verify(
+    pub(crate) async fn verify(
         credentials: &[Credential<'_>],
         verifier: &Verifier,
         sessions: &Sessions,
@@ -37,14 +38,20 @@ impl VerifiedTokens {
             if credentials[..n].iter().any(|before| before.token == credential.token) {
                 continue;
             }
-            let claims = match verifier.verify(&credential.token) {
-                Err(TokenError::Signature) if check.is_external() && is_opaque(&credential.token) => {
+            let claims = match verifier.verify_fetching(&credential.token).await {
+                Err(TokenError::Signature | TokenError::Encrypted)
+                    if check.is_external() && is_opaque(&credential.token) =>
+                {
                     identity.has_opaque = true;
                     continue;
                 }
                 verified => verified?,
             };
-            let subject = sessions.subject(&claims.map)?;
+            let (issuer, marks) = (claims.issuer.as_deref(), &claims.marks[..]);
+            let subject = sessions.subject(Verified { claims: &claims.map, issuer, marks })?;
+            if subject.session().is_none() {
+                verifier.count_without_session(&claims);
+            }
             if sessions.bars(&subject) {
                 return Err(IdentityError::SessionBlacklisted(subject.session().cloned()));
             }

@@ -212,7 +212,7 @@ fn register(
     let ConnectionTraces { mut tokens, left } = traces;
     if tokens.is_empty() && left.is_some() {
         // No revocation selects its tokens, but they expire.
-        tokens.push(TokenTraces { session: None, claims: Vec::new(), issued_at: 0 });
+        tokens.push(TokenTraces::default());
     }
     let register = |traces| {
         let weak: Weak<InFlight> = Arc::downgrade(poll);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use auth::{Cors, TokenSources};
+use feed::Feeds;
 use governor::{Quota, RateLimiter};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -17,7 +18,11 @@ use crate::{events, longpolling, sse, subscriptions, websocket};
 
 /// The inbound port of a node. Cloning is cheap; clones share the port.
 #[derive(Clone)]
-pub struct Inbound(Arc<Shared>);
+pub struct Inbound {
+    shared: Arc<Shared>,
+    /// Answers identity providers; `None` if there are no feeds, or the internal port has them.
+    feeds: Option<Arc<Feeds>>,
+}
 
 /// The request headers that pages may send to open a stream: those of `EventSource` and its
 /// replacements, which reconnect automatically.
@@ -37,6 +42,7 @@ impl Inbound {
         let token_sources = TokenSources {
             query: Some("jwt".to_owned()),
             cookie: config.cookie.clone(),
+            subprotocol: true,
             ..authorization.clone()
         };
         let shared = Arc::new(Shared {
@@ -55,19 +61,29 @@ impl Inbound {
         });
         let handler: Weak<Shared> = Arc::downgrade(&shared);
         shared.node.answer_peers(PeerRoom::Inbound, handler);
-        Self(shared)
+        Self { shared, feeds: None }
+    }
+
+    /// Returns the port with the feeds of identity providers.
+    #[must_use]
+    pub fn with_feeds(self, feeds: Arc<Feeds>) -> Self {
+        Self { feeds: Some(feeds), ..self }
     }
 
     async fn route(&self, asked: InboundRequest) -> Answer {
+        if let Some(feeds) = self.feeds.as_ref().filter(|_| Feeds::has_path(asked.request.uri().path())) {
+            // No web page calls them, so there are no headers of CORS.
+            return Answer::Response(feeds.answer(asked.request).await);
+        }
         if listener::is_coded(asked.request.headers()) && !asked.request.body().is_end_stream() {
             let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, listener::CODED);
             response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            return Answer::Response(self.0.with_cors(asked.origin().as_ref(), response));
+            return Answer::Response(self.shared.with_cors(asked.origin().as_ref(), response));
         }
         let path = asked.request.uri().path().to_owned();
         let path = path.strip_suffix('/').unwrap_or(&path);
         let method = asked.request.method().clone();
-        let shared = &self.0;
+        let shared = &self.shared;
         let response = match path {
             "/_rig/v1/connection/sse" => match method {
                 Method::GET => return sse::connect(shared, asked).await,
@@ -104,7 +120,7 @@ impl Inbound {
 impl App for Inbound {
     async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         if !is_ours(request.uri().path()) {
-            return self.0.proxy.call(request, peer).await;
+            return self.shared.proxy.call(request, peer).await;
         }
         let id = given_request_id(request.headers());
         // Boxed, so that the future of a proxied request is smaller.
@@ -127,7 +143,7 @@ impl App for Inbound {
         let id = request.and_then(given_request_id);
         response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_request_id));
         let origin = request.and_then(Cors::asking);
-        self.0.config.cors.allow(origin, response.headers_mut());
+        self.shared.config.cors.allow(origin, response.headers_mut());
     }
 }
 

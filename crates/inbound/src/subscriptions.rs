@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use auth::{CheckRequest, Sender};
+use auth::{CheckRequest, Sender, TokenError};
 use bytes::Bytes;
 use connection::{Connection, Located};
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -13,7 +13,7 @@ use subscription::Subscription;
 
 use crate::answer::empty;
 use crate::connect::authorization;
-use crate::error::{ForeignPage, SetError};
+use crate::error::{ForeignPage, IdentityError, SetError};
 use crate::identity::VerifiedTokens;
 use crate::port::{InboundRequest, Shared};
 use crate::relay;
@@ -77,7 +77,10 @@ where
 
     let credentials: Vec<_> = shared.authorization.credentials(headers, None).collect();
     let check = &shared.config.subscription_check;
-    let identity = VerifiedTokens::verify(&credentials, &shared.verifier, &shared.sessions, check);
+    let identity = VerifiedTokens::verify(&credentials, &shared.verifier, &shared.sessions, check).await;
+    if let Err(IdentityError::Token(TokenError::Unavailable)) = identity {
+        return Err(SetError::NoKeys);
+    }
     let authorization = authorization(headers, &credentials);
     let request = CheckRequest {
         authorization: authorization.as_ref(),

@@ -20,7 +20,7 @@ pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Answe
     };
     match open(shared, &mut asked, &accept).await {
         Ok(answer) => answer,
-        Err(error @ (ConnectError::ForeignPage(_) | ConnectError::NoLease)) => {
+        Err(error @ (ConnectError::ForeignPage(_) | ConnectError::NoLease | ConnectError::NoKeys)) => {
             Answer::Response(shared.with_cors(asked.origin().as_ref(), error.answer()))
         }
         // RIG sends the error in the close frame, since browsers hide the answer to a failed

@@ -16,8 +16,8 @@ pub use sampled::Sampled;
 
 /// Declares a struct of metric families.
 ///
-/// `register` registers all of them; with `default` they count without being exported. An initial
-/// value other than the default follows the name.
+/// `register` registers all of them; with `default` they count without being exported, until
+/// `register_in`. An initial value other than the default follows the name.
 ///
 /// ```
 /// use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
@@ -60,10 +60,16 @@ macro_rules! families {
 
         impl $name {
             /// Registers every family; nothing is counted yet.
+            #[allow(dead_code, reason = "a room may create the families before there is a registry")]
             $visibility fn register(registry: &mut $crate::Registry) -> Self {
                 let families = Self::default();
-                $($crate::register(registry, $family, &[$($help),+], families.$field.clone());)+
+                families.register_in(registry);
                 families
+            }
+
+            /// Registers these families, with what they have counted.
+            $visibility fn register_in(&self, registry: &mut $crate::Registry) {
+                $($crate::register(registry, $family, &[$($help),+], self.$field.clone());)+
             }
         }
 

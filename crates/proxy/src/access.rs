@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
-use session::{Blacklisted, ClaimError, Registration, SessionName, Sessions, Subject};
+use session::{Blacklisted, ClaimError, Registration, SessionName, Sessions, Subject, Verified};
 
 use crate::definition::RequiredClaim;
 use crate::in_flight::{InFlight, InSession};
@@ -87,6 +87,9 @@ impl Access {
     /// valid, since the service may read any of them (RFC 6750, section 2). A cookie that was not
     /// considered is removed before the request is forwarded.
     ///
+    /// Never waits: fails with [`TokenError::UnknownKey`] if [`fetch_keys`](Self::fetch_keys) is to
+    /// wait for the key of a token.
+    ///
     /// # Errors
     /// Fails if there is no token, or one of them is invalid or revoked.
     pub(crate) fn admit(
@@ -117,6 +120,18 @@ impl Access {
         Ok((AdmittedTokens { first: token, others }, session))
     }
 
+    /// Waits for the keys of tokens that name one that is not known. Afterwards,
+    /// [`admit`](Self::admit) decides.
+    ///
+    /// # Errors
+    /// Fails if a token is not valid, such as because its key does not exist.
+    pub(crate) async fn fetch_keys(&self, sources: &TokenSources, head: &Parts) -> Result<(), TokenError> {
+        for credential in sources.credentials(&head.headers, head.uri.query()) {
+            self.verifier.verify_fetching(&credential.token).await?;
+        }
+        Ok(())
+    }
+
     fn enter(
         &self,
         text: &str,
@@ -131,24 +146,23 @@ impl Access {
         // Read before the key is used: tokens verified with an older key are verified again.
         let generation = self.verifier.generation();
         if let Some(token) = self.verified.get(text).filter(|token| token.generation == generation) {
-            let ended = self.has_ended(&token);
+            let ended = token.has_ended();
             let result = if ended { TokenCacheResult::Ended } else { TokenCacheResult::Hit };
             self.metrics.token_cache(result);
             return if ended { Err(TokenError::Expired.into()) } else { Ok(token) };
         }
         self.metrics.token_cache(TokenCacheResult::Miss);
         let claims = self.verifier.verify(text)?;
-        let subject = self.sessions.subject(&claims.map)?;
+        let (issuer, marks) = (claims.issuer.as_deref(), &claims.marks[..]);
+        let subject = self.sessions.subject(Verified { claims: &claims.map, issuer, marks })?;
+        if subject.session().is_none() {
+            self.verifier.count_without_session(&claims);
+        }
         let token = Arc::new(Token { claims, subject, generation });
         if text.len() <= LONGEST {
             self.verified.insert(text.into(), token.clone());
         }
         Ok(token)
-    }
-
-    fn has_ended(&self, token: &Token) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.as_secs() >= token.claims.expires_at.saturating_add(self.verifier.leeway().as_secs())
     }
 }
 
@@ -179,13 +193,15 @@ impl AdmittedTokens {
 }
 
 impl Token {
+    fn has_ended(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_secs() >= self.claims.expires_at.saturating_add(self.claims.leeway().as_secs())
+    }
+
     /// Returns whether the token has all required claims: each is the value itself, or a list that
-    /// contains it. Numbers are compared by value, exactly.
+    /// contains it.
     fn satisfies(&self, required: &[RequiredClaim]) -> bool {
-        required.iter().all(|RequiredClaim { pointer, value }| match self.claims.pointer(pointer) {
-            Some(Value::Array(list)) if list.iter().any(|claim| json::equal(claim, value)) => true,
-            claim => claim.is_some_and(|claim| json::equal(claim, value)),
-        })
+        required.iter().all(|RequiredClaim { pointer, value }| self.claims.has(pointer, value))
     }
 
     /// Adds claims to the headers for the service: strings unchanged, everything else as JSON.

@@ -1,6 +1,6 @@
 //! The proxy's own answers, in RIG's words.
 
-use auth::Cors;
+use auth::{Cors, TokenError};
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -44,6 +44,7 @@ impl Rejection {
             Self::Invalid(text) => return Bytes::from(text.clone()),
             Self::BrokerUnavailable => b"The message broker cannot be reached.",
             Self::NoLease => b"The node has lost contact with the other nodes.",
+            Self::NoKeys => b"The keys of the token's issuer cannot be fetched.",
         })
     }
 
@@ -68,6 +69,7 @@ impl Rejection {
                 retry_after(headers, 1);
             }
             Self::NoLease => retry_after(headers, Fencing::RETRY_AFTER),
+            Self::NoKeys => retry_after(headers, TokenError::RETRY_AFTER),
             Self::Path(_)
             | Self::Invalid(_)
             | Self::Forbidden

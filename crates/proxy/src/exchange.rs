@@ -63,6 +63,14 @@ pub(crate) struct Prepared {
     withholds_credentials: bool,
 }
 
+/// A request that may use its endpoint.
+pub(crate) struct Admission {
+    /// `None` if the endpoint requires no token.
+    admitted: Option<(AdmittedTokens, InSession)>,
+    /// Whether the answer must not allow a page to send cookies.
+    withholds_credentials: bool,
+}
+
 impl Exchange<'_> {
     pub(crate) fn prepare(
         &self,
@@ -70,11 +78,12 @@ impl Exchange<'_> {
         path: &str,
         body: ClientBody,
         trace: TraceContext,
+        admission: Admission,
         account: &mut Account,
     ) -> Result<Prepared, Rejection> {
         let Self { proxy, route, peer, .. } = *self;
-        let withholds_credentials = self.is_for_stranger(&head);
-        let (tokens, session) = self.admit(&mut head)?.unzip();
+        let Admission { admitted, withholds_credentials } = admission;
+        let (tokens, session) = admitted.unzip();
         if let Some(name) = tokens.as_ref().and_then(AdmittedTokens::session) {
             account.in_session(name);
         }
@@ -129,21 +138,24 @@ impl Exchange<'_> {
         Ok(Prepared { request, client, wanted, expected, claims, session, withholds_credentials })
     }
 
-    /// Registers a request with its sessions, if the endpoint requires a token.
-    fn admit(&self, head: &mut Parts) -> Result<Option<(AdmittedTokens, InSession)>, Rejection> {
-        let Some(sources) = &self.route.token_sources else { return Ok(None) };
+    /// Registers a request with its sessions, if the endpoint requires a token. Leaves the head
+    /// unchanged if the key of a token is unknown.
+    pub(crate) fn admit(&self, head: &mut Parts) -> Result<Admission, Rejection> {
+        let withholds_credentials = self.is_for_stranger(head);
+        let Some(sources) = &self.route.token_sources else {
+            return Ok(Admission { admitted: None, withholds_credentials });
+        };
         if sources.cookie.is_some() && self.is_lured(sources, head) {
             return Err(Rejection::ForeignPage);
         }
         let fencing = &self.proxy.config.fencing;
         let in_flight = Arc::new(InFlight::new(self.peer.gate.clone(), fencing.clone()));
-        let admitted = self.proxy.access.admit(sources, head, in_flight);
-        let admitted = admitted.map_err(Rejection::Unauthenticated)?;
+        let admitted = self.proxy.access.admit(sources, head, in_flight)?;
         // Asked after the request is registered: from now on, a revocation finds it.
         if !fencing.admission.is_open() {
             return Err(Rejection::NoLease);
         }
-        Ok(Some(admitted))
+        Ok(Admission { admitted: Some(admitted), withholds_credentials })
     }
 
     /// Returns whether the request may be forged by a foreign page: its first credential is a

@@ -227,7 +227,7 @@ mod tests {
     fn in_session(gate: Option<Gate>) -> (Arc<InFlight>, session::Registration, impl Fn() -> u64) {
         let sessions = Sessions::in_memory(Config::default());
         let claims = serde_json::json!({ "jti": "a-test-session" });
-        let name = sessions.from_claims(claims.as_object().unwrap()).unwrap();
+        let name = sessions.session_of(claims.as_object().unwrap()).unwrap();
         let in_flight = Arc::new(InFlight::new(gate, Fencing::default()));
         let weak: Weak<InFlight> = Arc::downgrade(&in_flight);
         let registration = sessions.register_connection(&name, weak).unwrap();

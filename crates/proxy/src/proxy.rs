@@ -1,9 +1,10 @@
 //! The proxy: finds the endpoint of a request, and creates the request's account.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use auth::{Cors, Verifier};
+use auth::{Cors, TokenError, Verifier};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use listener::{Answer, ClientBody, Peer, given_request_id};
@@ -11,7 +12,7 @@ use memory::Memory;
 use session::{Fencing, Sessions};
 use telemetry::{Report, Reporter, TraceContext};
 
-use crate::access::Access;
+use crate::access::{Access, Unauthenticated};
 use crate::account::Account;
 use crate::answer;
 use crate::apis::Apis;
@@ -57,6 +58,31 @@ pub struct Collaborators {
     /// Writes the request log and the spans.
     pub reporter: Arc<Reporter>,
 }
+
+/// A request that is ready for a service, and what it is counted by.
+type Begun = (Arc<Route>, Prepared, Account);
+
+/// A request that is not ready for a service.
+enum NotBegun {
+    /// It is answered at once.
+    Answered(Box<Answer>),
+    /// One of its tokens names an unknown key of its issuer.
+    KeyUnknown(Box<Found<'static>>),
+}
+
+/// A request whose endpoint is known.
+struct Found<'p> {
+    route: Arc<Route>,
+    head: Parts,
+    /// The path that the service gets.
+    path: Cow<'p, str>,
+    body: ClientBody,
+    trace: TraceContext,
+    account: Account,
+}
+
+/// A token names an unknown key of its issuer.
+const KEY_UNKNOWN: Rejection = Rejection::Unauthenticated(Unauthenticated::Token(TokenError::UnknownKey));
 
 /// The proxy of a node.
 pub struct Proxy {
@@ -106,11 +132,16 @@ impl Proxy {
     pub async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         let origin = Cors::asking(request.headers()).cloned();
         let origin = origin.as_ref();
-        // The work before the service is called is in a function of its own, so that its local
+        // The work before the service is called is in functions of their own, so that their local
         // variables do not enlarge this future.
-        let (route, prepared, mut account) = match self.begin(request, &peer, origin) {
+        let mut begun = self.begin(request, &peer, origin);
+        if let Err(NotBegun::KeyUnknown(found)) = begun {
+            begun = Box::pin(self.begin_later(found, &peer, origin)).await;
+        }
+        let (route, prepared, mut account) = match begun {
             Ok(begun) => begun,
-            Err(answer) => return *answer,
+            Err(NotBegun::Answered(answer)) => return *answer,
+            Err(NotBegun::KeyUnknown(found)) => return self.refuse(KEY_UNKNOWN, found.account, origin),
         };
         let exchange = Exchange { proxy: self, route: &route, peer: &peer, origin };
         // Boxed: the listener moves the future of a request several times before it is polled.
@@ -127,7 +158,8 @@ impl Proxy {
         request: Request<ClientBody>,
         peer: &Peer,
         origin: Option<&HeaderValue>,
-    ) -> Result<(Arc<Route>, Prepared, Account), Box<Answer>> {
+    ) -> Result<Begun, NotBegun> {
+        let answered = |answer| Err(NotBegun::Answered(Box::new(answer)));
         let (head, body) = request.into_parts();
         let target = head.uri.clone();
         let trace = self.reporter.trace(&head.headers);
@@ -137,7 +169,7 @@ impl Proxy {
         };
         // `OPTIONS *` is meant for the gateway, and has no path (RFC 9110, section 9.3.7).
         if !target.path().starts_with('/') {
-            return Err(Box::new(self.refuse(Rejection::NotFound, unmatched(), origin)));
+            return answered(self.refuse(Rejection::NotFound, unmatched(), origin));
         }
         let path = PathView::new(target.path());
         let table = self.apis.table();
@@ -149,26 +181,61 @@ impl Proxy {
                     _ => Vec::new(),
                 };
                 if methods.is_empty() {
-                    return Err(Box::new(self.refuse(Rejection::NotFound, unmatched(), origin)));
+                    return answered(self.refuse(Rejection::NotFound, unmatched(), origin));
                 }
-                return Err(Box::new(self.preflight(&head.headers, &methods, unmatched())));
+                return answered(self.preflight(&head.headers, &methods, unmatched()));
             }
-            Err(refusal) => return Err(Box::new(self.refuse(Rejection::Path(refusal), unmatched(), origin))),
+            Err(refusal) => return answered(self.refuse(Rejection::Path(refusal), unmatched(), origin)),
         };
         let counters = route.counters(&self.metrics);
-        let mut account = self.account(counters, Some(&route), &head, peer, trace);
+        let account = self.account(counters, Some(&route), &head, peer, trace);
         if head::hops_left(&head) == Some(0) {
-            return Err(Box::new(self.preflight(&head.headers, &table.methods(&path), account)));
+            return answered(self.preflight(&head.headers, &table.methods(&path), account));
         }
+        match route.pattern.rewrite(&path) {
+            Ok(path) => self.prepare(Found { route, head, path, body, trace, account }, peer, origin),
+            Err(refusal) => answered(self.refuse(Rejection::Path(refusal), account, origin)),
+        }
+    }
+
+    /// Admits a request to its endpoint, and prepares it.
+    fn prepare(
+        &self,
+        found: Found<'_>,
+        peer: &Peer,
+        origin: Option<&HeaderValue>,
+    ) -> Result<Begun, NotBegun> {
+        let Found { route, mut head, path, body, trace, mut account } = found;
         let exchange = Exchange { proxy: self, route: &route, peer, origin };
-        let prepared = match route.pattern.rewrite(&path) {
-            Ok(path) => exchange.prepare(head, &path, body, trace, &mut account),
-            Err(refusal) => Err(Rejection::Path(refusal)),
+        let prepared = match exchange.admit(&mut head) {
+            Ok(admission) => exchange.prepare(head, &path, body, trace, admission, &mut account),
+            Err(KEY_UNKNOWN) => {
+                let path = Cow::Owned(path.into_owned());
+                let found = Found { route, head, path, body, trace, account };
+                return Err(NotBegun::KeyUnknown(Box::new(found)));
+            }
+            Err(refusal) => Err(refusal),
         };
         match prepared {
             Ok(prepared) => Ok((route, prepared, account)),
-            Err(refusal) => Err(Box::new(self.refuse(refusal, account, origin))),
+            Err(refusal) => Err(NotBegun::Answered(Box::new(self.refuse(refusal, account, origin)))),
         }
+    }
+
+    /// Waits for the keys of a request's tokens, then admits and prepares it.
+    async fn begin_later(
+        &self,
+        found: Box<Found<'static>>,
+        peer: &Peer,
+        origin: Option<&HeaderValue>,
+    ) -> Result<Begun, NotBegun> {
+        if let Some(sources) = &found.route.token_sources
+            && let Err(error) = self.access.fetch_keys(sources, &found.head).await
+        {
+            let refusal = Unauthenticated::from(error).into();
+            return Err(NotBegun::Answered(Box::new(self.refuse(refusal, found.account, origin))));
+        }
+        self.prepare(*found, peer, origin)
     }
 
     fn account(

@@ -1,6 +1,7 @@
 //! Why the proxy answers a request itself: the status, and how it is counted. The texts are in
 //! `answer.rs`.
 
+use auth::TokenError;
 use http::StatusCode;
 
 use crate::access::Unauthenticated;
@@ -50,6 +51,17 @@ pub(crate) enum Rejection {
     BrokerUnavailable,
     /// The node has no lease, so that the session may be revoked without it knowing.
     NoLease,
+    /// The keys of the token's issuer cannot be fetched.
+    NoKeys,
+}
+
+impl From<Unauthenticated> for Rejection {
+    fn from(reason: Unauthenticated) -> Self {
+        match reason {
+            Unauthenticated::Token(TokenError::Unavailable) => Self::NoKeys,
+            reason => Self::Unauthenticated(reason),
+        }
+    }
 }
 
 impl Rejection {
@@ -68,6 +80,7 @@ impl Rejection {
             | Self::Busy
             | Self::NoRoom
             | Self::NoLease
+            | Self::NoKeys
             | Self::BrokerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -87,7 +100,7 @@ impl Rejection {
             Self::BrokerUnavailable => ProxyStatus::BrokerUnavailable,
             Self::Unreachable => ProxyStatus::Unreachable,
             Self::ServiceSilent => ProxyStatus::RequestTimeout,
-            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom | Self::NoLease => {
+            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom | Self::NoLease | Self::NoKeys => {
                 ProxyStatus::Unavailable
             }
             Self::NoAnswer => ProxyStatus::ResponseTimeout,

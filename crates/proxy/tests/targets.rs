@@ -162,6 +162,7 @@ impl World {
         let listener = Listener::bind(listener::Config {
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,
+            clients: None,
             places: Places::new(
                 Limits::default(),
                 WhenFull::Refuse,

@@ -219,7 +219,7 @@ async fn revoke(node: &Node, run: Uuid, within: Duration) -> anyhow::Result<Opti
     let revocation = Revocation { by: Some("canary".into()), ..Revocation::blacklist(&name, VALIDITY) };
     match node.revoke(revocation, true, within).await? {
         Outcome::Done(_, spread) => Ok(spread),
-        Outcome::Before(..) => bail!("its session has been revoked before"),
+        Outcome::Again(..) | Outcome::Before(..) => bail!("its session has been revoked before"),
     }
 }
 

@@ -19,8 +19,9 @@ A flag wins over the environment, the environment over the file, the file over t
 The keys of the file are the names of the environment in lower case, such as inbound_port = 4000. \
 Secrets belong into the environment or the file: other users of the host can read flags.";
 
-/// The flag of `rig check`.
+/// The flags of `rig check`.
 const ONLINE: &str = "online";
+const FETCH: &str = "fetch";
 
 /// Maximum width of the help in columns; longer lines are hard to read.
 const WIDEST: usize = 110;
@@ -30,8 +31,8 @@ const WIDEST: usize = 110;
 pub(crate) enum Invocation {
     /// Serve until a signal.
     Serve(Flags),
-    /// Validate the settings, and look at the brokers that they name if this is set.
-    Check(Flags, bool),
+    /// Validate the settings, and look at what they name.
+    Check(Flags, Looks),
     /// Mint a token.
     Token(Flags, token::TokenRequest),
     /// Send a request to a running gateway.
@@ -44,6 +45,15 @@ pub(crate) enum Invocation {
     Completions(Flags, Vec<OsString>),
     /// Print this help or version and exit.
     Print(clap::Error),
+}
+
+/// What `rig check` connects to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Looks {
+    /// The brokers of the settings.
+    pub(crate) online: bool,
+    /// The identity providers of the settings.
+    pub(crate) fetch: bool,
 }
 
 /// Parses a command line, whose first argument is the name of the program.
@@ -84,6 +94,7 @@ pub(crate) fn command() -> Command {
             Command::new("check")
                 .about("Validates all settings and leaves: 0 valid, 2 not. Takes the flags of rig")
                 .arg(online())
+                .arg(fetch())
                 .arg(config())
                 .args(settings().map(|flag| flag.hide(true))),
         )
@@ -109,6 +120,13 @@ fn online() -> Arg {
     let help = "Connects to the brokers of the settings too, and looks for topics, subjects, streams, the group, \
                 the schema registry and its schemas: a line for each, 1 if one cannot be used";
     Arg::new(ONLINE).long(ONLINE).action(ArgAction::SetTrue).overrides_with(ONLINE).help(help)
+}
+
+/// Returns the flag by which `rig check` fetches keys.
+fn fetch() -> Arg {
+    let help = "Fetches the metadata and the keys of the identity providers of the settings too: a line for each, 1 if \
+                one cannot be used";
+    Arg::new(FETCH).long(FETCH).action(ArgAction::SetTrue).overrides_with(FETCH).help(help)
 }
 
 /// Adds the flag for the settings file to a command, or to its subcommands.
@@ -153,7 +171,8 @@ fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Invocation {
     match matches.subcommand() {
         Some(("check", matches)) => {
             collect(matches, &mut flags);
-            Invocation::Check(flags, matches.get_flag(ONLINE))
+            let looks = Looks { online: matches.get_flag(ONLINE), fetch: matches.get_flag(FETCH) };
+            Invocation::Check(flags, looks)
         }
         Some((command, matches)) => {
             for (name, _) in std::mem::take(&mut flags.settings) {
@@ -329,12 +348,18 @@ mod tests {
     #[test]
     fn flags_may_stand_before_and_behind_the_subcommand() {
         let line = "rig --inbound-port 1 check --api-http-port=2 --config a.toml";
-        let Invocation::Check(flags, false) = parse(line) else { panic!("not check") };
+        let Invocation::Check(flags, looks) = parse(line) else { panic!("not check") };
+        assert_eq!(looks, Looks::default());
         assert_eq!(flags.settings, [("INBOUND_PORT", "1".into()), ("API_HTTP_PORT", "2".into())]);
         assert_eq!(flags.config, Some("a.toml".into()));
         assert_eq!(flags.mistakes, []);
-        assert!(matches!(parse("rig check --online --host a"), Invocation::Check(_, true)));
-        assert!(matches!(parse("rig --host a check --online"), Invocation::Check(_, true)));
+        let looks = |line| match parse(line) {
+            Invocation::Check(_, Looks { online, fetch }) => (online, fetch),
+            _ => panic!("not check"),
+        };
+        assert_eq!(looks("rig check --online --host a"), (true, false));
+        assert_eq!(looks("rig --host a check --fetch"), (false, true));
+        assert_eq!(looks("rig check --fetch --online"), (true, true));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cli::Invocation;
+use cli::{Invocation, Looks};
 use settings::{Environment, Flags, Given, Mistakes, Settings};
 use telemetry::print_error;
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let done = match cli::parse(std::env::args_os()) {
         Invocation::Print(help) => help.print().map_err(Into::into),
         Invocation::Serve(flags) => serve(flags, &environment),
-        Invocation::Check(flags, online) => check(flags, online, &environment),
+        Invocation::Check(flags, looks) => check(flags, looks, &environment),
         Invocation::Token(flags, request) => token(&request, flags, &environment),
         Invocation::Operate(flags, request) => request.run(Given::gather(flags, &environment), &environment),
         Invocation::Cluster(flags, command) => command.run(Given::gather(flags, &environment), &environment),
@@ -90,7 +90,7 @@ fn serve(flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     Ok(())
 }
 
-fn check(flags: Flags, online: bool, environment: &Environment) -> Result<(), ExitError> {
+fn check(flags: Flags, looks: Looks, environment: &Environment) -> Result<(), ExitError> {
     let given = Given::gather(flags, environment);
     let effective = given.to_string();
     let settings = Settings::parse(given)?;
@@ -98,8 +98,8 @@ fn check(flags: Flags, online: bool, environment: &Environment) -> Result<(), Ex
         print_error(&format!("warning: {warning}\n"));
     }
     write!(std::io::stdout(), "settings are valid\n{effective}")?;
-    if online {
-        online::check(settings)?;
+    if looks != Looks::default() {
+        online::check(settings, looks)?;
     }
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! `rig check --online`: connects to the brokers that the settings name, and looks whether what the
-//! gateway needs is there.
+//! gateway needs is there. `rig check --fetch`: fetches the keys of the identity providers.
 //!
 //! The definitions of APIs are those of `PROXY_CONFIG_FILE`. Those that a gateway has stored were
 //! checked when they were stored, and belong to its data folder.
 
 #[cfg(any(feature = "kafka", feature = "kinesis"))]
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use auth::{CheckedIssuer, Issuer, Issuers, check_issuer};
 use broker::Finding;
 use cluster::nats::{NatsConfig, NatsWire};
 use futures_util::FutureExt;
@@ -19,9 +22,10 @@ use json::escape_text;
 use proxy::{Broker, Definitions};
 use seal::Incarnation;
 
+use crate::cli::Looks;
 use crate::settings::Settings;
 
-/// How long each broker may take. All are looked at side by side.
+/// How long each broker and each provider may take. All are looked at side by side.
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the process waits for connections to close.
@@ -30,22 +34,28 @@ const LEAVE: Duration = Duration::from_millis(500);
 /// What a cluster's NATS is called.
 const CLUSTER: &str = "cluster: connection to NATS";
 
-/// Looks at the brokers, and prints a line for each finding.
+/// Looks at what is asked for, and prints a line for each finding.
 ///
 /// # Errors
 /// Fails if something cannot be used, naming all of it.
-pub(crate) fn check(settings: Settings) -> anyhow::Result<()> {
+pub(crate) fn check(settings: Settings, looks: Looks) -> anyhow::Result<()> {
     // rustls has one provider for the whole process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let looks = looks(settings);
-    let findings: Vec<_> = runtime.block_on(async { join_all(looks).await.concat() });
+    let mut all = Vec::new();
+    if looks.fetch {
+        all.extend(at_issuers(&settings.rooms.issuers.issuers));
+    }
+    if looks.online {
+        all.extend(at_brokers(settings));
+    }
+    let findings: Vec<_> = runtime.block_on(async { join_all(all).await.concat() });
     // A library may still wait for a broker.
     runtime.shutdown_timeout(LEAVE);
-    report(&findings)
+    report(&findings, looks)
 }
 
-fn report(findings: &[Finding]) -> anyhow::Result<()> {
+fn report(findings: &[Finding], looks: Looks) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     let mut failed = Vec::new();
     for Finding { what, result } in findings {
@@ -56,6 +66,7 @@ fn report(findings: &[Finding]) -> anyhow::Result<()> {
         }
     }
     match (findings.len(), failed.len()) {
+        (0, _) if looks.fetch => writeln!(out, "no identity provider is configured")?,
         (0, _) => writeln!(out, "no broker is configured")?,
         (count, 0) => writeln!(out, "all of {count} checks are good")?,
         (count, bad) => {
@@ -67,7 +78,7 @@ fn report(findings: &[Finding]) -> anyhow::Result<()> {
 }
 
 /// Returns the looks at all brokers that are used.
-fn looks(settings: Settings) -> Vec<BoxFuture<'static, Vec<Finding>>> {
+fn at_brokers(settings: Settings) -> Vec<BoxFuture<'static, Vec<Finding>>> {
     let mut looks = Vec::new();
     #[cfg(feature = "kafka")]
     if let Some(kafka) = settings.brokers.kafka {
@@ -87,6 +98,29 @@ fn looks(settings: Settings) -> Vec<BoxFuture<'static, Vec<Finding>>> {
         looks.push(at_cluster(cluster.nats).boxed());
     }
     looks
+}
+
+/// Returns the looks at all identity providers.
+fn at_issuers(issuers: &Issuers) -> Vec<BoxFuture<'static, Vec<Finding>>> {
+    let look = |issuer: &Arc<Issuer>| {
+        let config = issuer.config.clone();
+        async move { of_issuer(&config.id, check_issuer(&config).await) }.boxed()
+    };
+    issuers.iter().map(look).collect()
+}
+
+fn of_issuer(id: &str, checked: Result<CheckedIssuer, String>) -> Vec<Finding> {
+    let what = |of: &str| format!("issuer {id}: {of}");
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(reason) => return vec![Finding::new(what("keys"), Err::<String, _>(reason))],
+    };
+    let good = |of, found: &dyn fmt::Display| Finding::new(what(of), Ok::<_, String>(found));
+    let count = checked.keys.len();
+    let keys = format!("{count} {} at {}", if count == 1 { "key" } else { "keys" }, checked.key_set);
+    let metadata = checked.metadata.iter().map(|place| good("metadata", place));
+    let unusable = checked.skipped.iter().map(|flaw| good("a key that is not used", flaw));
+    metadata.chain([good("keys", &keys)]).chain(unusable).collect()
 }
 
 #[cfg(feature = "kafka")]

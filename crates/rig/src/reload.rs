@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use admin::Access;
 use auth::ConfiguredKey;
-use listener::Tls;
+use feed::Feeds;
+use hook::Secrets;
+use listener::{ClientAuthorities, Tls};
 use parking_lot::Mutex;
 use proxy::{Apis, ChangeError, Fault};
 use rustix::process::Signal as Number;
@@ -75,8 +78,16 @@ pub(crate) struct Sources {
     pub(crate) extractors_in_use: Arc<Extractors>,
     /// The certificate of the ports, if there is one.
     pub(crate) tls: Option<Tls>,
+    /// The authorities of the certificates of callers, if they may present any.
+    pub(crate) clients: Option<ClientAuthorities>,
+    /// The tokens of the internal port that are in files.
+    pub(crate) access: Access,
     /// The key that verifies tokens.
     pub(crate) key: Arc<ConfiguredKey>,
+    /// The feeds of identity providers, which have secrets in files.
+    pub(crate) feeds: Arc<Feeds>,
+    /// The secrets that sign reports of revocations.
+    pub(crate) hook: Option<Arc<Secrets>>,
     /// The APIs, and the certificates of their services.
     pub(crate) apis: Arc<Apis>,
 }
@@ -103,7 +114,7 @@ impl Reload {
             };
             if forced {
                 tracing::info!(
-                    "SIGHUP: certificates, keys, definitions, extractors and LOG_LEVEL are read again"
+                    "SIGHUP: certificates, keys, tokens of callers, definitions, extractors and LOG_LEVEL are read again"
                 );
             }
             let sources = self.0.clone();
@@ -123,7 +134,15 @@ impl Sources {
         if let Some(tls) = &self.tls {
             tls.refresh(forced);
         }
+        if let Some(clients) = &self.clients {
+            clients.refresh(forced);
+        }
+        self.access.refresh(forced);
         self.key.refresh(forced);
+        self.feeds.refresh(forced);
+        if let Some(secrets) = &self.hook {
+            secrets.refresh(forced);
+        }
         self.refresh_definitions(forced);
         self.refresh_extractors(forced);
         self.apis.refresh_files(forced);

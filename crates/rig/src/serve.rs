@@ -4,6 +4,8 @@ mod brokers;
 mod definitions;
 mod drain;
 mod gateway;
+mod hook;
+mod issuers;
 mod load;
 mod membership;
 mod ports;
@@ -16,6 +18,7 @@ use journal::Pseudonyms;
 use metric::Registry;
 use node::Tasks;
 use telemetry::{Spans, start_logging};
+use tokio::sync::watch;
 
 use crate::leave::LeaveSignals;
 use crate::open_files;
@@ -24,6 +27,7 @@ use crate::settings::Settings;
 use brokers::{Brokers, Given};
 use drain::Serving;
 use gateway::{Gateway, Parts};
+use hook::Reports;
 use load::Loaded;
 use ports::BoundPorts;
 
@@ -65,40 +69,51 @@ async fn serve(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Res
     let mut registry = Registry::default();
     telemetry::register(&mut registry);
     let spans = settings.rooms.spans.take().map(Spans::start).transpose()?.map(Arc::new);
-    let audit_key = settings.stored.data.as_ref().and_then(|data| data.audit_key.as_deref());
     let given = Given {
         answer_timeout: settings.rooms.proxy.answer_timeout,
         kafka_timeout: settings.rooms.waiting.kafka,
-        pseudonyms: audit_key.map(Pseudonyms::new),
+        pseudonyms: settings.stored.audit_key.as_deref().map(Pseudonyms::new),
         spans: spans.clone(),
     };
     let brokers = Brokers::build(settings.brokers, &given, &mut registry);
     let brokers = Box::pin(brokers).await?;
     let (stored, cors) = (settings.stored, &settings.rooms.inbound.cors);
     let apis = (cors, brokers.targets());
-    let loaded = Box::pin(Loaded::load(stored, settings.cluster, apis, &mut registry)).await?;
+    let mut loaded = Box::pin(Loaded::load(stored, settings.cluster, apis, &mut registry)).await?;
+    let producer = settings.reports.topic.as_ref().and_then(|topic| brokers.producer(topic.broker));
+    let secrets = settings.reports.secrets();
+    let outboxes = std::mem::take(&mut loaded.outboxes);
+    let node = loaded.sessions.config().node();
+    let reports = Reports::build(settings.reports, outboxes, node, producer, &mut registry);
     let listening = Arc::new(listener::Metrics::register(&mut registry));
     let ports = BoundPorts::bind(&settings.ports, &listening, loaded.membership.is_some())?;
 
+    let extractors_in_use = settings.rooms.extractors.clone();
+    let (access, apis) = (settings.rooms.admin.access.clone(), loaded.apis.clone());
+    let parts = Parts { loaded, listening, brokers, reports, spans };
+    let mut gateway = Gateway::build(settings.rooms, parts, registry)?;
     let reload = Reload::new(Sources {
         log_level: Box::new(log_level),
         definitions: settings.files.definitions,
         extractors: settings.files.extractors,
-        extractors_in_use: settings.rooms.extractors.clone(),
+        extractors_in_use,
         tls: settings.ports.tls,
+        clients: settings.ports.clients,
+        access,
         key: settings.files.key,
-        apis: loaded.apis.clone(),
+        feeds: gateway.feeds.clone(),
+        hook: secrets,
+        apis,
     });
-    let parts = Parts { loaded, listening, brokers, spans };
-    let mut gateway = Gateway::build(settings.rooms, parts, registry)?;
 
+    let (leave, leaving) = watch::channel(false);
     let mut tasks = Tasks::default();
-    gateway.spawn(&mut tasks);
+    gateway.spawn(&mut tasks, &leaving);
     tasks.spawn("reload", reload.keep(signals));
     if let Some(every) = settings.canary {
         tasks.spawn("canary", gateway.canary(&ports, every)?.sing());
     }
-    let mut serving = Serving::start(gateway, ports, tasks);
+    let mut serving = Serving::start(gateway, ports, tasks, leave);
     serving.until_leaving(&mut leave_signals, settings.shutdown).await?;
     serving.drain(&mut leave_signals, settings.shutdown.grace).await
 }

@@ -5,10 +5,13 @@
 //! reported. Nothing is opened here, except for files that are read.
 
 mod access;
+mod api_access;
 mod apis;
 mod broker;
 mod cluster;
 mod given;
+mod hook;
+mod issuers;
 mod kind;
 mod memory;
 mod mistake;
@@ -18,6 +21,7 @@ mod observing;
 mod reader;
 mod rooms;
 pub(crate) mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +34,7 @@ use ::memory::Memory;
 use admin::ApiToken;
 use auth::ConfiguredKey;
 use document::WatchedFiles;
+use journal::Outlet;
 use proxy::Definitions;
 use session::NodeName;
 use telemetry::LogFormat;
@@ -43,6 +48,8 @@ pub(crate) use broker::KinesisSettings;
 pub(crate) use broker::{KafkaLogSettings, KafkaSettings};
 pub(crate) use cluster::ClusterSettings;
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
+pub(crate) use hook::ReportSettings;
+pub(crate) use issuers::IssuerSettings;
 pub(crate) use kind::{parse_bytes, parse_time};
 pub(crate) use mistake::{Mistake, Mistakes, Source};
 pub(crate) use nats::nats;
@@ -70,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) cluster: Option<ClusterSettings>,
     /// Where events come from, beside HTTP.
     pub(crate) brokers: BrokerSettings,
+    /// Who revocations are reported to.
+    pub(crate) reports: ReportSettings,
     /// Used to build the rooms.
     pub(crate) rooms: RoomSettings,
     /// The files that are read again while the node runs.
@@ -88,6 +97,10 @@ pub(crate) struct StoredSettings {
     pub(crate) session: session::Config,
     /// Where revocations are persisted; `None` if they are in memory only.
     pub(crate) data: Option<journal::Config>,
+    /// Who revocations are reported to.
+    pub(crate) outlets: Vec<Outlet>,
+    /// Replaces names of sessions and users where they are written down.
+    pub(crate) audit_key: Option<String>,
     /// The APIs that requests are forwarded to, as the file defines them.
     pub(crate) apis: Definitions,
     /// The node is meant to be alone, also if it was in a cluster.
@@ -145,8 +158,11 @@ impl Settings {
     /// Reads group by group, in the order in which mistakes are reported.
     fn read(reader: &mut Reader) -> Self {
         let limits = network::read_limits(reader);
-        let api_token = reader.optional("API_TOKEN", |text, kind| network::bearer_token(text, &kind));
-        let ports = PortSettings::read(reader, limits, api_token.is_some());
+        let api_token = reader.optional("API_TOKEN", |text, kind| {
+            text.parse::<ApiToken>().map_err(|_| format!("expected {kind}"))
+        });
+        let is_guarded = api_token.is_some() || reader.is_set("API_ACCESS");
+        let ports = PortSettings::read(reader, limits, is_guarded);
         let intake = Intake::read(reader);
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         let node = NodeName::from(&*host);
@@ -157,6 +173,8 @@ impl Settings {
             data.clustered = cluster.is_some();
         }
         let brokers = broker::read_brokers(reader, intake.extension_names);
+        let reports = hook::read_reports(reader, &brokers);
+        let (outlets, audit_key) = (reports.outlets(), reader.text("AUDIT_KEY"));
         let node_cookie = reader.text("NODE_COOKIE");
         let cookie = access::read_cookie(reader);
         let cors = network::read_cors(reader, cookie.is_some());
@@ -165,12 +183,21 @@ impl Settings {
         let (extractors, extractors_file) = access::read_extractors(reader);
         let memory = Memory::new(memory::read_waiting_bytes(reader));
         let connections = rooms::read_connections(reader, &memory);
-        let session = access::read_sessions(reader).with_node(node);
-        let stored = StoredSettings { session, data, apis, is_single };
+        let session_field = access::read_session_field(reader);
+        let issuers = issuers::read_issuers(reader, &session_field);
+        let session = access::read_sessions(reader, &session_field, issuers.session_fields());
+        let session = session.with_node(node);
+        if let Some(data) = &mut data {
+            data.outlets.clone_from(&outlets);
+        }
+        let stored = StoredSettings { session, data, outlets, audit_key, apis, is_single };
         let canary = Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero());
-        let (verifier, key) = access::read_verifier(reader);
+        let (verifier, key) = access::read_verifier(reader, issuers.issuers.clone());
+        let has_client_ca = reader.is_set("API_CLIENT_CA");
+        let access = api_access::read(reader, api_token, &issuers.issuers, has_client_ca);
         let rooms = RoomSettings {
             verifier,
+            issuers,
             extractors,
             connections,
             node_cookie,
@@ -178,7 +205,7 @@ impl Settings {
             proxy: rooms::read_proxy(reader, &cors, memory),
             inbound: rooms::read_inbound(reader, intake, cors, cookie),
             admin: admin::Config {
-                token: api_token.as_deref().map(ApiToken::new),
+                access,
                 max_body: intake.max_body,
                 body_timeout: intake.body_timeout,
                 extension_names: intake.extension_names,
@@ -198,6 +225,7 @@ impl Settings {
             ports,
             cluster,
             brokers,
+            reports,
             rooms,
             files: SettingFiles { definitions, extractors: extractors_file, key },
             canary,

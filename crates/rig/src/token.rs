@@ -67,7 +67,7 @@ impl TokenRequest {
         let mut mistakes = given.into_mistakes();
         mistakes.append(&mut mint.mistakes);
         Mistakes(mistakes).into_result()?;
-        let key = EncodingKey::from_secret(secret.as_bytes());
+        let key = EncodingKey::from_secret(secret.as_bytes()).expect("an empty secret is a mistake");
         jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).map_err(|error| {
             Mistakes(vec![mistake("--claim", &format!("the token cannot be signed: {error}"))])
         })
@@ -258,7 +258,7 @@ mod tests {
     fn claims(token: &str, algorithm: Algorithm, secret: &str) -> Value {
         let mut validation = Validation::new(algorithm);
         validation.validate_exp = false;
-        let key = DecodingKey::from_secret(secret.as_bytes());
+        let key = DecodingKey::from_secret(secret.as_bytes()).unwrap();
         decode::<Value>(token, &key, &validation).unwrap().claims
     }
 

@@ -178,6 +178,7 @@ mod tests {
             header: Some(HeaderName::from_static("x-token")),
             query: Some("key".to_owned()),
             cookie: None,
+            subprotocol: false,
         })
     }
 

@@ -93,6 +93,7 @@ impl Member {
         let listener = Listener::bind(listener::Config {
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,
+            clients: None,
             places: Places::new(Limits::default(), WhenFull::Refuse, listening),
             proxies: Default::default(),
             proxy_protocol: false,
@@ -124,7 +125,7 @@ impl Member {
         let mut revocation = Revocation::blacklist(&name.parse().expect("a name"), MINUTE);
         if let Whom::User(_) = whom {
             let value = name.parse().expect("a name");
-            revocation.selector = Selector::Claim { claim: "/sub".into(), value };
+            revocation.selector = Selector::of_claim("/sub", value);
         }
         self.node.revoke(revocation, true, POLL / 2).await.expect("it is revoked");
     }
@@ -217,7 +218,8 @@ fn proxy(
 pub(crate) fn token(session: &str, user: &str, left: Duration) -> String {
     let exp = (SystemTime::now() + left).duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
     let claims = json!({ "jti": session, "sub": user, "exp": exp });
-    encode(&Header::default(), &claims, &EncodingKey::from_secret(KEY.as_bytes())).expect("a key")
+    encode(&Header::default(), &claims, &EncodingKey::from_secret(KEY.as_bytes()).expect("a key"))
+        .expect("a key")
 }
 
 /// An answer, split.

@@ -51,7 +51,7 @@ pub(super) fn sources(auth: &MemberReader<'_>) -> TokenSources {
         }
         token
     });
-    TokenSources { header, query, cookie: cookie.map(str::to_owned) }
+    TokenSources { header, query, cookie: cookie.map(str::to_owned), subprotocol: false }
 }
 
 /// Returns the name of a header, parameter or cookie, if `switch` says that tokens are read from

@@ -38,6 +38,7 @@ fn forwarded_quotes_what_is_no_token() {
         address: address.parse().unwrap(),
         hop: address.parse().unwrap(),
         trusted: None,
+        certificate: None,
         local: "[2001:db8::1]:4000".parse().unwrap(),
         secure: false,
         takeover: true,

@@ -339,7 +339,7 @@ mod tests {
         ];
         insta::assert_snapshot!(upgrade_of(1, &beats), @r"
         the stream has format 1; there is no newer one, so nothing is to be upgraded
-        node old reads version 0 of messages, not 1: it is too old
+        node old reads version 0 of messages, not 2: it is too old
         ");
     }
 

@@ -1,6 +1,7 @@
 //! The commands, one file for each.
 
 mod apis;
+mod issuers;
 mod lift;
 mod revocations;
 mod revoke;
@@ -11,8 +12,14 @@ use clap::Command;
 
 use super::operation::GatewayCommand;
 
-const COMMANDS: [GatewayCommand; 5] =
-    [sessions::COMMAND, session::COMMAND, revoke::COMMAND, lift::COMMAND, revocations::COMMAND];
+const COMMANDS: [GatewayCommand; 6] = [
+    sessions::COMMAND,
+    session::COMMAND,
+    revoke::COMMAND,
+    lift::COMMAND,
+    revocations::COMMAND,
+    issuers::COMMAND,
+];
 
 /// Returns the command lines.
 pub(crate) fn commands() -> impl Iterator<Item = Command> {

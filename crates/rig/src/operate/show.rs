@@ -11,9 +11,14 @@ pub(super) const LONGEST: usize = 40;
 /// Formats the selector of a revocation.
 pub(super) fn whose(revocation: &Value) -> String {
     let selector = &revocation["selector"];
-    let whose = match selector["claim"].as_str() {
-        Some(claim) => format!("{claim}={}", text(&selector["value"])),
+    let of = selector["claim"].as_str().or(selector["mark"].as_str());
+    let whose = match of {
+        Some(of) => format!("{of}={}", text(&selector["value"])),
         None => format!("session {}", text(&selector["session"])),
+    };
+    let whose = match selector["issuer"].as_str() {
+        Some(issuer) => format!("{whose} of {issuer}"),
+        None => whose,
     };
     match revocation["issuedUpTo"].as_u64() {
         Some(second) => format!("{whose} issued up to {second}"),

@@ -84,6 +84,7 @@ impl Trouble {
         let told = |code, text: String| Some(Self { code, text: safe(&text) });
         match answer.status {
             200..=299 if answer.is_readable() => None,
+            403 if answer.is_problem => told(UNAUTHORIZED, format!("not let in: {detail}")),
             401 | 403 => told(UNAUTHORIZED, "not let in: the API_TOKEN is missing or wrong".to_owned()),
             400 | 413 | 415 if answer.is_problem => told(USAGE, detail.to_owned()),
             404 if answer.is_problem => told(NOT_FOUND, detail.to_owned()),

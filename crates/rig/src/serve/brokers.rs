@@ -10,12 +10,12 @@ mod nats;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use broker::{BrokerTargets, Intake, IsUp, Metrics, Producers, Receives};
+use broker::{BrokerTargets, Intake, IsUp, Metrics, Producer, Producers, Receives};
 use futures_util::future::BoxFuture;
 use journal::Pseudonyms;
 use metric::Registry;
 use node::Source;
-use proxy::{Targets, Waiting};
+use proxy::{Broker, Targets, Waiting};
 use telemetry::{ReportSink, Spans};
 
 use crate::settings::BrokerSettings;
@@ -109,6 +109,15 @@ impl Brokers {
             Box::pin(brokers.add_nats(nats)).await?;
         }
         Ok(brokers)
+    }
+
+    /// Returns what sends to a broker; `None` if it is not used.
+    pub(super) fn producer(&self, broker: Broker) -> Option<Arc<dyn Producer>> {
+        match broker {
+            Broker::Kafka => self.producers.kafka.clone(),
+            Broker::Kinesis => self.producers.kinesis.clone(),
+            Broker::Nats => self.producers.nats.clone().map(|nats| -> Arc<dyn Producer> { nats }),
+        }
     }
 
     /// Returns the targets of endpoints that send to the brokers.

@@ -22,14 +22,19 @@ pub(super) struct Serving {
     /// The background tasks.
     tasks: Tasks,
     ports: JoinSet<()>,
-    /// Makes the ports close.
+    /// Makes the ports close, and the tasks end that ask identity providers.
     leave: watch::Sender<bool>,
 }
 
 impl Serving {
-    /// Starts to accept clients.
-    pub(super) fn start(gateway: Gateway, ports: BoundPorts, tasks: Tasks) -> Self {
-        let (leave, leaving) = watch::channel(false);
+    /// Starts to accept clients. `leave` is set when the ports close.
+    pub(super) fn start(
+        gateway: Gateway,
+        ports: BoundPorts,
+        tasks: Tasks,
+        leave: watch::Sender<bool>,
+    ) -> Self {
+        let leaving = leave.subscribe();
         let ports = ports.serve(&gateway.inbound, &gateway.admin, gateway.joining.as_ref(), &leaving);
         Self { gateway, tasks, ports, leave }
     }
@@ -90,6 +95,7 @@ impl Serving {
         if let Some(log) = &self.gateway.request_log {
             log.leave(FLUSH).await;
         }
+        self.gateway.reports.leave(FLUSH).await;
         if let Some(spans) = self.gateway.spans.take() {
             spawn_blocking(move || spans.shut_down(FLUSH)).await?;
         }

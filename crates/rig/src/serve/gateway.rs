@@ -5,23 +5,33 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use admin::Admin;
+use auth::Issuers;
 use connection::Hub;
+use feed::Feeds;
 use futures_util::future::BoxFuture;
 use inbound::Inbound;
+use memory::Memory;
 use metric::Registry;
 use node::{Node, PeerHandler, PeerRoom, Tasks};
 use proxy::{Collaborators, Proxy, Waiting};
 use seal::{Purpose, Seal};
 use session::Sessions;
 use telemetry::{ReportSink, Reporter, Spans};
+use tokio::sync::watch;
 
 use super::brokers::{Answers, Brokers};
+use super::hook::Reports;
+use super::issuers;
 use super::load::Loaded;
 use super::membership::Joining;
 use super::ports::BoundPorts;
 use crate::canary::{Canary, CanaryRevoker};
 use crate::metrics::Metrics;
-use crate::settings::RoomSettings;
+use crate::settings::{IssuerSettings, RoomSettings};
+
+/// How many bytes of reports of identity providers may wait at the internal port: five hundred of
+/// the largest.
+const REPORTS: usize = 16 << 20;
 
 /// Everything that is built before the ports are served.
 pub(super) struct Gateway {
@@ -35,6 +45,9 @@ pub(super) struct Gateway {
     proxy: Arc<Proxy>,
     hub: Arc<Hub>,
     sessions: Sessions,
+    issuers: Issuers,
+    /// Takes what identity providers report.
+    pub(super) feeds: Arc<Feeds>,
     canary: Metrics,
     /// Answers the canaries of other nodes.
     _canary_revoker: Arc<CanaryRevoker>,
@@ -45,7 +58,9 @@ pub(super) struct Gateway {
     /// Where proxied requests are reported, beside the log.
     pub(super) request_log: Option<Arc<dyn ReportSink>>,
     /// Sends what is reported there.
-    reports: Option<BoxFuture<'static, ()>>,
+    request_reports: Option<BoxFuture<'static, ()>>,
+    /// Reports revocations.
+    pub(super) reports: Reports,
 }
 
 /// What is made before the rooms.
@@ -56,6 +71,8 @@ pub(super) struct Parts {
     pub(super) listening: Arc<listener::Metrics>,
     /// The message brokers.
     pub(super) brokers: Brokers,
+    /// Reports revocations.
+    pub(super) reports: Reports,
     /// Exports traces; `None` if they are not exported.
     pub(super) spans: Option<Arc<Spans>>,
 }
@@ -68,14 +85,15 @@ impl Gateway {
     /// Fails if a broker cannot be used as it is configured.
     pub(super) fn build(
         settings: RoomSettings,
-        Parts { loaded, listening, mut brokers, spans }: Parts,
+        Parts { loaded, listening, mut brokers, reports, spans }: Parts,
         mut registry: Registry,
     ) -> anyhow::Result<Self> {
-        let Loaded { sessions, life, membership, apis } = loaded;
+        let Loaded { sessions, life, membership, apis, .. } = loaded;
         let fencing = membership.as_ref().map(|membership| membership.fencing.clone()).unwrap_or_default();
         // One life seals both kinds of tokens, so that a token alone tells other nodes where to
         // ask.
         let seal = |purpose| Seal::new(settings.node_cookie.as_deref(), purpose, life);
+        let memory = settings.connections.memory.clone();
         let hub = Hub::new(
             connection::Config { fencing: fencing.clone(), ..settings.connections },
             sessions.clone(),
@@ -89,7 +107,7 @@ impl Gateway {
         let node = Node::new(sessions.clone(), hub.clone(), cluster);
         let waiting = Arc::new(Waiting::new(settings.waiting, seal(Purpose::Correlation)));
         let answers = brokers.answers(&waiting)?;
-        let (request_log, reports) =
+        let (request_log, request_reports) =
             brokers.request_log.take().map(|reports| (reports.sink, reports.sending)).unzip();
         node.set_sources(brokers.sources, brokers.are_needed);
         let proxy = Arc::new(Proxy::new(
@@ -105,6 +123,16 @@ impl Gateway {
                 ),
             },
         ));
+        let IssuerSettings { issuers, feeds, report_internally, .. } = settings.issuers;
+        issuers.register(&mut registry);
+        let parts = feed::Parts {
+            node: node.clone(),
+            sessions: sessions.clone(),
+            // The load of clients never makes a request of the internal port fail.
+            memory: if report_internally { Memory::new(REPORTS) } else { memory },
+            body_timeout: settings.inbound.body_timeout,
+        };
+        let feeds = issuers::feeds(parts, &issuers, feeds, &mut registry);
         let canary = Metrics::register(&mut registry);
         let canary_revoker = Arc::new(CanaryRevoker(node.clone()));
         let handler: Weak<dyn PeerHandler> = Arc::<CanaryRevoker>::downgrade(&canary_revoker);
@@ -119,7 +147,8 @@ impl Gateway {
                 apis,
                 registry,
             },
-        );
+        )
+        .showing_feeds(feeds.clone());
         let inbound = Inbound::new(
             settings.inbound,
             inbound::Parts {
@@ -132,6 +161,10 @@ impl Gateway {
                 listening,
             },
         );
+        let (inbound, admin) = match report_internally {
+            true => (inbound, admin.serving_feeds(feeds.clone())),
+            false => (inbound.with_feeds(feeds.clone()), admin),
+        };
         Ok(Self {
             node,
             proxy,
@@ -140,24 +173,29 @@ impl Gateway {
             spans,
             hub,
             sessions,
+            issuers,
+            feeds,
             canary,
             _canary_revoker: canary_revoker,
             joining,
             answers,
             request_log,
+            request_reports,
             reports,
         })
     }
 
-    /// Spawns the background tasks of the rooms.
-    pub(super) fn spawn(&mut self, tasks: &mut Tasks) {
+    /// Spawns the background tasks of the rooms. Those that fetch events end once `leaving` is set.
+    pub(super) fn spawn(&mut self, tasks: &mut Tasks, leaving: &watch::Receiver<bool>) {
         self.node.spawn(tasks);
         let proxy = self.proxy.clone();
         tasks.spawn("proxy", async move { proxy.keep().await });
+        issuers::spawn(&self.issuers, &self.feeds, &self.node, tasks, leaving);
         if let Some(answers) = self.answers.take() {
             tasks.spawn("answers by a broker", answers);
         }
-        if let Some(reports) = self.reports.take() {
+        self.reports.spawn(tasks);
+        if let Some(reports) = self.request_reports.take() {
             // It stops when the node leaves.
             drop(tokio::spawn(reports));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use auth::Cors;
 use cluster::identity::NodeIdentity;
-use journal::Journal;
+use journal::{Journal, Outlet, ReportingLog};
 use metric::Registry;
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Store, Targets};
 use seal::Incarnation;
@@ -14,12 +14,15 @@ use session::{MemoryLog, Sessions};
 use tokio::time::Instant;
 
 use super::definitions::ClusterStore;
+use super::hook::Outboxes;
 use super::membership::Membership;
 use crate::settings::{self, ClusterSettings, StoredSettings};
 
 /// What earlier runs have stored, and who this node is.
 pub(super) struct Loaded {
     pub(super) sessions: Sessions,
+    /// The queues of what is reported of revocations.
+    pub(super) outboxes: Outboxes,
     /// This life of the node.
     pub(super) life: Incarnation,
     /// Its membership in a cluster; `None` for a single node.
@@ -41,7 +44,7 @@ impl Loaded {
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let folder = settings.data.as_ref().map(|data| data.folder.clone());
-        let StoredSettings { session, data, apis, is_single } = settings;
+        let StoredSettings { session, data, outlets, audit_key, apis, is_single } = settings;
         // Opening the log locks the folder, which everything below relies on.
         let journal = data.map(|data| Journal::open(&data).context("DATA_DIR")).transpose()?;
         let (life, membership) = match (cluster, &folder) {
@@ -58,7 +61,10 @@ impl Loaded {
             Some(membership) => session.with_node(membership.node.clone()),
             None => session,
         };
-        let sessions = load_sessions(session, journal, folder.as_deref())?;
+        let (sessions, outboxes) = match (journal, &folder) {
+            (Some(journal), Some(folder)) => load_sessions(session, journal, folder)?,
+            _ => new_sessions(session, &outlets, audit_key.as_deref())?,
+        };
         let store: Box<dyn Store> = match (&membership, &folder) {
             (Some(membership), Some(folder)) => Box::new(membership.store(folder)),
             (None, Some(folder)) => {
@@ -72,21 +78,19 @@ impl Loaded {
             (_, None) => Box::new(MemoryStore::default()),
         };
         let apis = Arc::new(load_apis(apis, store, (cors, targets))?);
-        Ok(Self { sessions, life, membership, apis })
+        Ok(Self { sessions, outboxes, life, membership, apis })
     }
 }
 
 /// Loads all revocations in force, before any client is admitted.
 fn load_sessions(
     config: session::Config,
-    journal: Option<Journal>,
-    folder: Option<&Path>,
-) -> anyhow::Result<Sessions> {
-    let (Some(journal), Some(folder)) = (journal, folder) else {
-        tracing::warn!("DATA_DIR = memory: a restart forgets every revocation, and every change of an API");
-        return Ok(Sessions::new(config, MemoryLog::new())?);
-    };
+    journal: Journal,
+    folder: &Path,
+) -> anyhow::Result<(Sessions, Outboxes)> {
     let began = Instant::now();
+    journal.set_node(config.node().clone());
+    let outboxes = Outboxes { hook: journal.outbox(Outlet::Hook), topic: journal.outbox(Outlet::Topic) };
     let sessions = Sessions::new(config, journal)?;
     tracing::info!(
         folder = %folder.display(),
@@ -94,7 +98,23 @@ fn load_sessions(
         milliseconds = began.elapsed().as_millis() as u64,
         "revocation log loaded"
     );
-    Ok(sessions)
+    Ok((sessions, outboxes))
+}
+
+/// Returns sessions without any revocation.
+fn new_sessions(
+    config: session::Config,
+    outlets: &[Outlet],
+    audit_key: Option<&str>,
+) -> anyhow::Result<(Sessions, Outboxes)> {
+    tracing::warn!("DATA_DIR = memory: a restart forgets every revocation, and every change of an API");
+    if outlets.is_empty() {
+        return Ok((Sessions::new(config, MemoryLog::new())?, Outboxes::default()));
+    }
+    tracing::warn!("DATA_DIR = memory: a restart forgets what is still to be reported of revocations");
+    let log = ReportingLog::new(MemoryLog::new(), outlets, audit_key);
+    let outboxes = Outboxes { hook: log.outbox(Outlet::Hook), topic: log.outbox(Outlet::Topic) };
+    Ok((Sessions::new(config, log)?, outboxes))
 }
 
 /// Loads the definitions of the file, overlaid by the changes that earlier runs have stored.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use listener::{App, Listener, Metrics, Places, WhenFull};
+use listener::{App, ClientAuthorities, Listener, Metrics, Places, WhenFull};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -42,10 +42,14 @@ impl BoundPorts {
         let bind_pair = |[http, https]: [&'static str; 2],
                          ports: Ports,
                          places: Arc<Places>,
+                         clients: Option<ClientAuthorities>,
                          [proxy_protocol, waits]: [bool; 2]| {
             let bind = |name, address, tls| {
-                let (places, proxies) = (places.clone(), settings.proxies.clone());
-                bind(name, listener::Config { address, tls, places, proxies, proxy_protocol, waits })
+                let (places, clients) = (places.clone(), clients.clone());
+                let proxies = settings.proxies.clone();
+                let config =
+                    listener::Config { address, tls, clients, places, proxies, proxy_protocol, waits };
+                bind(name, config)
             };
             let http = bind(http, ports.http, None)?;
             let https = settings.tls.clone().map(|tls| bind(https, ports.https, Some(tls))).transpose()?;
@@ -57,9 +61,16 @@ impl BoundPorts {
                 ["inbound", "inbound_tls"],
                 settings.inbound,
                 clients,
+                None,
                 [proxy_protocol, inbound_waits],
             )?,
-            internal: bind_pair(["internal", "internal_tls"], settings.internal, callers, [false; 2])?,
+            internal: bind_pair(
+                ["internal", "internal_tls"],
+                settings.internal,
+                callers,
+                settings.clients.clone(),
+                [false; 2],
+            )?,
             proxy_protocol,
         })
     }

@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Check, ConfiguredKey, KeyError, KeySource, TokenConfig, Verifier};
+use auth::{Check, ConfiguredKey, Issuers, KeyError, KeySource, TokenConfig, Verifier};
 use document::WatchedFiles;
-use session::{Expiry, NodeName};
+use session::{Expiry, IssuerField, NodeName};
 use subscription::Extractors;
 
 use super::NamedFile;
 use super::kind::ValueKind;
 use super::reader::{Reader, unreadable};
 
-/// Returns the verifier of tokens, and its key, loaded.
-pub(super) fn read_verifier(reader: &mut Reader) -> (Arc<Verifier>, Arc<ConfiguredKey>) {
+/// Returns the verifier of tokens, those of `issuers` included, and the static key, loaded.
+pub(super) fn read_verifier(reader: &mut Reader, issuers: Issuers) -> (Arc<Verifier>, Arc<ConfiguredKey>) {
     let before = reader.mistakes();
     let source = read_key(reader);
     let config = TokenConfig {
@@ -35,7 +35,15 @@ pub(super) fn read_verifier(reader: &mut Reader) -> (Arc<Verifier>, Arc<Configur
         ConfiguredKey::load(None, &config.algorithms)
     });
     let key = Arc::new(key.expect("without a key nothing is loaded"));
-    (Arc::new(Verifier::new(key.clone(), config)), key)
+    if let Some(issuer) = config.issuer.as_deref().and_then(|text| issuers.get(text))
+        && source.is_some()
+    {
+        let id = &issuer.config.id;
+        reader.warn(format!(
+            "JWT_ISSUER is that of the issuer {id}, whose tokens are verified by its own keys only: JWT_SECRET_KEY verifies none"
+        ));
+    }
+    (Arc::new(Verifier::new(key.clone(), config).with_issuers(issuers)), key)
 }
 
 /// Reads the key of tokens, from one of its two settings.
@@ -57,10 +65,18 @@ fn read_key(reader: &mut Reader) -> Option<KeySource> {
     source
 }
 
-/// Reads the claims that name the session and select tokens, and what an expired token means to its
-/// connections.
-pub(super) fn read_sessions(reader: &mut Reader) -> session::Config {
-    let named = reader.value("JWT_SESSION_FIELD", |text, _| session::Config::new(text).ok());
+/// Reads where a token's claims name its session.
+pub(super) fn read_session_field(reader: &mut Reader) -> String {
+    reader.value("JWT_SESSION_FIELD", |text, _| session::Config::new(text).ok().map(|_| text.to_owned()))
+}
+
+/// Reads the claims that select tokens, and what an expired token means to its connections.
+/// `session_field` names the session, unless the token is of one of the `issuers`.
+pub(super) fn read_sessions(
+    reader: &mut Reader,
+    session_field: &str,
+    issuers: Vec<IssuerField>,
+) -> session::Config {
     let claims = reader.fallible("REVOCATION_CLAIMS", |text, kind| {
         let pointers = if text == "none" { Vec::new() } else { list(text, &kind)? };
         let checked = session::Config::default().with_revocation_claims(pointers.iter().map(String::as_str));
@@ -73,7 +89,10 @@ pub(super) fn read_sessions(reader: &mut Reader) -> session::Config {
         "ignore" => Some(Expiry::Ignored),
         _ => None,
     });
-    let config = named.with_revocation_claims(claims.iter().map(String::as_str));
+    let has_static_key = ["JWT_SECRET_KEY", "JWT_SECRET_KEY_FILE"].iter().any(|name| reader.is_set(name));
+    let config = session::Config::new(session_field)
+        .and_then(|config| config.with_revocation_claims(claims.iter().map(String::as_str)))
+        .and_then(|config| config.with_issuers(issuers, has_static_key));
     config.expect("each pointer has been read before").with_expiry(expiry)
 }
 
@@ -84,7 +103,13 @@ pub(super) fn read_data(reader: &mut Reader, node: NodeName) -> Option<journal::
     });
     let is_path = |text: &str| !text.is_empty() && !text.contains(char::is_control);
     let folder = reader.value("DATA_DIR", |text, _| is_path(text).then(|| text.to_owned()));
-    (folder != "memory").then(|| journal::Config { folder: folder.into(), audit_key, node, clustered: false })
+    (folder != "memory").then(|| journal::Config {
+        folder: folder.into(),
+        audit_key,
+        node,
+        clustered: false,
+        outlets: Vec::new(),
+    })
 }
 
 /// Returns the error without the path: it may be a secret that begins with a slash.

@@ -6,6 +6,8 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::access::is_json;
+use super::kind::ValueKind;
 use super::mistake::{Mistake, Mistakes, Source, quoted};
 use super::table::{self, GONE, Setting, is_foreign};
 
@@ -99,12 +101,14 @@ impl Given {
         self.values.contains_key(setting.name)
     }
 
+    /// Returns where the effective value comes from.
+    pub(super) fn source(&self, setting: &Setting) -> &Source {
+        self.values.get(setting.name).map_or(&Source::Default, |raw| &raw.source)
+    }
+
     /// Notes that the value of a setting is wrong.
     pub(super) fn mistake(&mut self, setting: &Setting, reason: String) {
-        let (value, source) = match self.values.get(setting.name) {
-            Some(raw) => (raw.value.clone(), raw.source.clone()),
-            None => (setting.default.to_owned(), Source::Default),
-        };
+        let (value, source) = (self.value(setting).to_owned(), self.source(setting).clone());
         self.note(setting, source, value, reason);
     }
 
@@ -114,7 +118,9 @@ impl Given {
             Source::File(_) => setting.key(),
             Source::Environment | Source::Argument(_) | Source::Default => setting.name.to_owned(),
         };
-        let value = (!setting.secret).then_some(value);
+        // A secret may have been written into a table by mistake.
+        let is_table = matches!(setting.kind, ValueKind::Tables { .. }) && is_json(&value);
+        let value = (!setting.secret && !is_table).then_some(value);
         self.mistakes.push(Mistake { source, name, value, reason });
     }
 
@@ -177,13 +183,9 @@ impl Given {
                 return self.mistakes.push(Mistake { source, name: String::new(), value: None, reason });
             }
         };
-        let table: toml::Table = match toml::from_str(&text) {
+        let table = match toml_table(&text) {
             Ok(table) => table,
-            Err(error) => {
-                let name = error.span().map_or_else(String::new, |span| line_of(&text, span.start));
-                // Only the message: the error's `Display` quotes the line, which may contain a
-                // secret.
-                let reason = format!("not TOML: {}", error.message());
+            Err((name, reason)) => {
                 return self.mistakes.push(Mistake { source, name, value: None, reason });
             }
         };
@@ -194,7 +196,11 @@ impl Given {
 
     fn read_key(&mut self, source: &Source, key: &str, value: &toml::Value) {
         if let Some(setting) = table::all().find(|setting| setting.key() == key) {
-            match plain(value) {
+            let text = match setting.kind {
+                ValueKind::Tables { .. } => tables(value),
+                _ => plain(value),
+            };
+            match text {
                 Some(text) => self.put(setting, source.clone(), OsStr::new(&text)),
                 None => {
                     let wrong = value.type_str();
@@ -225,7 +231,7 @@ impl Given {
 impl fmt::Display for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for setting in table::all() {
-            let source = self.values.get(setting.name).map_or(&Source::Default, |raw| &raw.source);
+            let source = self.source(setting);
             let value = match (setting.secret, self.is_set(setting)) {
                 (true, true) => "set, not shown".to_owned(),
                 (_, false) => "not set".to_owned(),
@@ -237,8 +243,21 @@ impl fmt::Display for Given {
     }
 }
 
+/// Parses TOML.
+///
+/// # Errors
+/// Fails with the line, and with what is wrong there. Neither quotes the text, which may contain a
+/// secret.
+pub(super) fn toml_table(text: &str) -> Result<toml::Table, (String, String)> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let line = error.span().map_or_else(String::new, |span| line_of(text, span.start));
+        // Only the message: the error's `Display` quotes the line.
+        (line, format!("not TOML: {}", error.message()))
+    })
+}
+
 /// Returns the most similar name, if one is similar enough.
-fn closest(key: &str, names: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn closest(key: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let key = key.to_lowercase();
     let near = names.map(|name| (strsim::jaro_winkler(&key, &name), name)).filter(|(score, _)| *score > 0.85);
     near.max_by(|(left, _), (right, _)| left.total_cmp(right)).map(|(_, name)| name)
@@ -263,6 +282,17 @@ fn plain(value: &toml::Value) -> Option<String> {
         toml::Value::Boolean(switch) => Some(switch.to_string()),
         toml::Value::Array(items) => {
             items.iter().map(|item| item.as_str()).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+        }
+        _ => None,
+    }
+}
+
+/// Returns a list of tables as JSON, or the text that stands in its place.
+fn tables(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Array(items) if items.iter().all(toml::Value::is_table) => {
+            serde_json::to_string(value).ok()
         }
         _ => None,
     }

@@ -26,6 +26,8 @@ pub(crate) enum ValueKind {
     Word(&'static [&'static str]),
     /// Any other text, described by this sentence and placeholder.
     Text { placeholder: &'static str, expected: &'static str },
+    /// A list of tables, which is an array of tables in the settings file; described as a text is.
+    Tables { placeholder: &'static str, expected: &'static str },
 }
 
 pub(crate) const KIB: u64 = 1 << 10;
@@ -51,7 +53,7 @@ impl ValueKind {
             Self::Number { .. } => "NUMBER",
             Self::Switch => "BOOL",
             Self::Word(_) => "WORD",
-            Self::Text { placeholder, .. } => placeholder,
+            Self::Text { placeholder, .. } | Self::Tables { placeholder, .. } => placeholder,
         }
     }
 }
@@ -78,7 +80,7 @@ impl fmt::Display for ValueKind {
                 Some((last, others)) if !others.is_empty() => write!(f, "{} or {last}", others.join(", ")),
                 _ => f.write_str(&words.concat()),
             },
-            Self::Text { expected, .. } => f.write_str(expected),
+            Self::Text { expected, .. } | Self::Tables { expected, .. } => f.write_str(expected),
         }
     }
 }

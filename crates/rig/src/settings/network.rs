@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use auth::Cors;
 use ipnet::IpNet;
-use listener::{Limits, Tls, TlsError, TrustedProxies};
+use listener::{ClientAuthorities, Limits, Tls, TlsError, TrustedProxies};
 
 use super::kind::ValueKind;
 use super::mistake::quoted;
@@ -27,6 +27,8 @@ pub(crate) struct PortSettings {
     pub(crate) internal: Ports,
     /// The certificate and key of both; `None` for no HTTPS.
     pub(crate) tls: Option<Tls>,
+    /// The authorities of the certificates that callers may present to the internal port.
+    pub(crate) clients: Option<ClientAuthorities>,
     /// Proxies whose headers about clients are trusted.
     pub(crate) proxies: TrustedProxies,
     /// Whether connections of frontends begin with a PROXY protocol header.
@@ -38,10 +40,11 @@ pub(crate) struct PortSettings {
 }
 
 impl PortSettings {
-    /// Reads everything but the `limits` of both ports. `guarded` if the internal port requires a
-    /// token.
+    /// Reads everything but the `limits` of both ports. `guarded` if callers of the internal port
+    /// have to prove who they are.
     pub(super) fn read(reader: &mut Reader, limits: Limits, guarded: bool) -> Self {
         let tls = read_tls(reader);
+        let clients = read_clients(reader);
         let has_tls = ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].into_iter().all(|name| reader.is_set(name));
         let (inbound, internal) = read_addresses(reader, guarded, has_tls);
         let (proxies, proxy_protocol) = read_proxies(reader);
@@ -49,6 +52,7 @@ impl PortSettings {
             inbound,
             internal,
             tls,
+            clients,
             proxies,
             proxy_protocol,
             inbound_limits: limits,
@@ -76,18 +80,34 @@ fn read_tls(reader: &mut Reader) -> Option<Tls> {
     Some(tls)
 }
 
+/// Loads the authorities of the certificates of callers.
+fn read_clients(reader: &mut Reader) -> Option<ClientAuthorities> {
+    let file = reader.file("API_CLIENT_CA")?;
+    if !reader.is_set("HTTPS_CERTFILE") {
+        reader.mistake("API_CLIENT_CA", "needs HTTPS_CERTFILE: certificates are presented over HTTPS");
+        return None;
+    }
+    let loaded = ClientAuthorities::load(&file);
+    let loaded = loaded.map_err(|error| reader.mistake("API_CLIENT_CA", error.to_string()));
+    let (clients, warnings) = loaded.ok()?;
+    for warning in warnings {
+        reader.warn(format!("API_CLIENT_CA: {warning}"));
+    }
+    Some(clients)
+}
+
 /// Returns the setting that an unusable certificate is reported for. `Read` means that the file has
 /// vanished since it was checked.
 fn tls_setting(error: &TlsError) -> &'static str {
     match error {
-        TlsError::Certificate { .. } | TlsError::Read { .. } => "HTTPS_CERTFILE",
+        TlsError::Certificate { .. } | TlsError::NoAuthority(_) | TlsError::Read { .. } => "HTTPS_CERTFILE",
         TlsError::Key { .. } | TlsError::Mismatch { .. } => "HTTPS_KEYFILE",
         TlsError::Passphrase(_) => "HTTPS_KEYFILE_PASS",
     }
 }
 
-/// Reads the addresses of the inbound and the internal port. `guarded` if the internal port
-/// requires a token (d18).
+/// Reads the addresses of the inbound and the internal port. `guarded` if callers of the internal
+/// port have to prove who they are (d18).
 fn read_addresses(reader: &mut Reader, guarded: bool, tls: bool) -> (Ports, Ports) {
     let chosen = reader
         .optional("API_BIND", |text, kind| text.parse::<IpAddr>().map_err(|_| format!("expected {kind}")));
@@ -96,7 +116,7 @@ fn read_addresses(reader: &mut Reader, guarded: bool, tls: bool) -> (Ports, Port
     if !guarded && !api.is_loopback() {
         let danger = "whoever reaches the internal port controls the gateway; callers must address it by a loopback \
                       name, its address or the name in HOST";
-        reader.warn(format!("API_BIND = {api} without API_TOKEN: {danger}"));
+        reader.warn(format!("API_BIND = {api} without API_TOKEN and API_ACCESS: {danger}"));
     }
     let inbound = reader.address("INBOUND_BIND");
     let rows = [
@@ -194,32 +214,4 @@ pub(super) fn read_cors(reader: &mut Reader, cookie: bool) -> Cors {
         reader.mistake("CORS", reason);
     }
     cors
-}
-
-/// Parses a token by RFC 6750, section 2.1 (`b64token`), and checks that it is long enough not to
-/// be guessed.
-pub(super) fn bearer_token(text: &str, kind: &ValueKind) -> Result<String, String> {
-    let body = text.trim_end_matches('=');
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-    if text.len() >= 16 && !body.is_empty() && body.bytes().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("expected {kind}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bearer_tokens_can_stand_in_a_header_and_are_long() {
-        let kind = ValueKind::Switch;
-        for good in ["0123456789abcdef", "abcdefghij+/-._~=="] {
-            assert!(bearer_token(good, &kind).is_ok(), "{good}");
-        }
-        for wrong in ["0123456789abcde", "0123456789 abcdef", "0123456789=abcdef", "================"] {
-            assert!(bearer_token(wrong, &kind).is_err(), "{wrong}");
-        }
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::given::Given;
 use super::kind::{self, ValueKind};
+use super::mistake::Source;
 use super::table::{self, Setting};
 
 /// Reads values by the name of their setting. A wrong value is noted and replaced by the default,
@@ -150,6 +151,12 @@ impl Reader {
     pub(super) fn is_named(&mut self, name: &str) -> bool {
         let setting = self.row(name);
         self.given.is_named(setting)
+    }
+
+    /// Returns where the effective value comes from.
+    pub(super) fn source(&mut self, name: &str) -> Source {
+        let setting = self.row(name);
+        self.given.source(setting).clone()
     }
 
     /// Notes a mistake that involves more than the value alone.

@@ -12,6 +12,7 @@ use session::Fencing;
 use subscription::Extractors;
 use telemetry::SpansConfig;
 
+use super::issuers::IssuerSettings;
 use super::reader::Reader;
 use super::{access, memory};
 
@@ -19,6 +20,8 @@ use super::{access, memory};
 pub(crate) struct RoomSettings {
     /// Verifies tokens.
     pub(crate) verifier: Arc<Verifier>,
+    /// The identity providers.
+    pub(crate) issuers: IssuerSettings,
     /// The fields of events that subscriptions can select by.
     pub(crate) extractors: Arc<Extractors>,
     /// Settings of the connections of frontends.

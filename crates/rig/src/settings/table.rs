@@ -6,6 +6,8 @@ mod broker;
 mod cluster;
 mod connections;
 mod gone;
+mod hook;
+mod issuers;
 mod limits;
 mod operation;
 mod ports;
@@ -87,6 +89,10 @@ const fn millis(least: u64, most: u64) -> ValueKind {
     ValueKind::Time { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }
 
+const fn tables(placeholder: &'static str, expected: &'static str) -> ValueKind {
+    ValueKind::Tables { placeholder, expected }
+}
+
 /// For a setting of RIG: a bare number means milliseconds.
 const fn rig_millis(least: u64, most: u64) -> ValueKind {
     ValueKind::Millis { least: Duration::from_millis(least), most: Duration::from_millis(most) }
@@ -109,6 +115,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ports::PROXIES,
     ports::TLS,
     access::JWT,
+    issuers::GROUP,
     access::SESSIONS,
     access::CHECKS,
     connections::SUBSCRIPTIONS,
@@ -118,6 +125,7 @@ pub(crate) const GROUPS: &[Group] = &[
     broker::kafka::GROUP,
     broker::kinesis::GROUP,
     broker::nats::GROUP,
+    hook::GROUP,
     proxy::GROUP,
     traces::GROUP,
     limits::GROUP,

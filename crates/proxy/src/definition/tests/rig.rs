@@ -244,6 +244,7 @@ fn a_whole_document_of_rig_is_understood() {
         header: Some(http::header::AUTHORIZATION),
         query: Some("token".to_owned()),
         cookie: None,
+        subprotocol: false,
     };
     assert_eq!(api.token_sources, Some(sources));
     let target = TargetConfig { scheme: Scheme::HTTP, host: "127.0.0.1".to_owned(), port: 5555, weight: 1 };

@@ -42,6 +42,9 @@ fn names_are_escaped_in_paths_and_queries() {
     assert_eq!(asked(&["session", "a/b%é?"]).0, "GET /v4/sessions/a%2Fb%25%C3%A9%3F");
     assert_eq!(asked(&["session", "..", "--after", "3"]).0, "GET /v4/sessions/..?after=3");
     assert_eq!(asked(&["revocations", "--before", "9"]).0, "GET /v4/revocations?before=9");
+    let of_issuer = ["revocations", "--issuer", "https://id.example/", "--before", "9"];
+    let path = "GET /v4/revocations?before=9&issuer=https%3A%2F%2Fid.example%2F";
+    assert_eq!(asked(&of_issuer).0, path);
     assert_eq!(
         asked(&["lift", "session-blacklist/x"]).0,
         "DELETE /v4/revocations/session-blacklist%2Fx?by=bob"
@@ -83,6 +86,8 @@ fn a_revocation_says_what_was_written() {
     assert_eq!(asked(&all), ("POST /v4/revocations?dry_run=true".into(), expected));
     let (_, body) = asked(&["revoke", "--jwt", "-", "--issued-up-to", "1800000000"]);
     assert_eq!(body, json!({"jwt": "-", "issuedUpTo": 1_800_000_000, "by": "bob"}));
+    let (_, body) = asked(&["revoke", "--session", "s", "--for", "1s", "--issuer", "https://id.example"]);
+    assert_eq!(body["issuer"], "https://id.example");
     let (_, body) = asked(&["revoke", "--session", "s", "--disconnect"]);
     assert_eq!(body, json!({"session": "s", "mode": "disconnect", "by": "bob"}));
     let (_, body) = asked(&["revoke", "--session", "s", "--for", "1500ms"]);
@@ -112,6 +117,10 @@ fn all_mistakes_are_told_and_no_value_is() {
             "revoke --session hidden --claim /sub=hidden --jwt hidden",
             "flag --claim: --session is given as well: one or the other\n\
           flag --jwt: --session is given as well: one or the other",
+        ),
+        (
+            "revoke --jwt hidden --issuer hidden",
+            "flag --issuer: --jwt is given as well: the issuer of the token counts",
         ),
         (
             "revoke --session s --for 1m --until hidden",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::api::ApiAnswer;
 use super::super::call::{Call, Query, escaped};
-use super::super::operation::{GatewayCommand, page, value};
+use super::super::operation::{GatewayCommand, flag, page, value};
 use super::super::show::{LONGEST, instant, list, more, nodes, terminated, text, time, whose};
 use super::super::table::TextTable;
 use super::super::text::cut;
@@ -16,14 +16,17 @@ pub(super) const COMMAND: GatewayCommand = GatewayCommand {
     arguments: || {
         let id = value("id", "ID", "Only this one, with what it did at each node of a cluster");
         let [limit, before] = page("before", "CURSOR", "From the page before: what next says there");
-        vec![id, limit, before]
+        let issuer =
+            flag("issuer", "ISSUER", "Only those of tokens of this issuer alone: the exact text of its iss");
+        vec![id, issuer, limit, before]
     },
     call: |line| {
         if !line.has("id") {
-            let query = Query::page(line, "before");
+            let mut query = Query::page(line, "before");
+            query.add("issuer", line.once("issuer"));
             return Some(Call::get(query.behind("/v4/revocations".to_owned()), show));
         }
-        for flag in ["limit", "before"] {
+        for flag in ["issuer", "limit", "before"] {
             if line.has(flag) {
                 line.wrong(&format!("--{flag}"), "an ID is given as well: one or the other");
             }

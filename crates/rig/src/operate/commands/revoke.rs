@@ -26,6 +26,11 @@ pub(super) const COMMAND: GatewayCommand = GatewayCommand {
                                       standard input, where other users of the host do not see it",
             )
             .allow_hyphen_values(true),
+            flag(
+                "issuer",
+                "ISSUER",
+                "Only tokens of this issuer: the exact text of its iss; a --jwt has its own [default: any]",
+            ),
             flag("for", "TIME", "How long, such as 30s, 10m, 2h, 7d"),
             flag("until", "INSTANT", "Until when, such as 2030-01-01T00:00:00Z"),
             flag(
@@ -95,6 +100,7 @@ fn revocation(line: &mut CommandLine<'_>) -> Map<String, Value> {
         Err(_) => Value::from(text),
     });
     let more = [
+        ("issuer", line.once("issuer").map(Value::from)),
         ("until", line.once("until").map(Value::from)),
         ("issuedUpTo", issued),
         ("mode", disconnect.then(|| "disconnect".into())),
@@ -118,6 +124,9 @@ fn selector(line: &mut CommandLine<'_>, body: &mut Map<String, Value>) {
                 line.wrong(&format!("--{other}"), format!("--{one} is given as well: one or the other"));
             }
         }
+    }
+    if line.has("issuer") && line.has("jwt") {
+        line.wrong("--issuer", "--jwt is given as well: the issuer of the token counts");
     }
     for id in ["session", "jwt"] {
         body.extend(line.once(id).map(|text| (id.to_owned(), text.into())));

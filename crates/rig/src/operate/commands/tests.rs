@@ -239,11 +239,29 @@ fn connections_are_shown_with_their_nodes_and_nodes_that_are_missing() {
 }
 
 #[test]
+fn issuers_are_shown_with_their_keys_and_statements() {
+    let json = json!({"issuers": [
+        {"id": "kc", "issuer": "https://id.example", "keys": 2, "skippedKeys": ["keys[2]: x"], "ageSeconds": 61, "lastError": null,
+         "feeds": [
+            {"feed": "logout", "lastStatementAt": "2027-01-15T08:00:00.000001Z", "lastResult": "revoked"},
+            {"feed": "events", "lastStatementAt": "2027-01-15T09:00:00.5Z", "lastResult": "invalid"},
+        ]},
+        {"id": "b", "issuer": "https://b.example", "keys": 0, "skippedKeys": [], "ageSeconds": null,
+         "lastError": "\u{1b}timed out", "feeds": []},
+    ]});
+    insta::assert_snapshot!(shown(&["issuers"], 200, &json), @r"
+    ID  ISSUER              KEYS  AGE   LAST STATEMENTS                                                           LAST ERROR
+    kc  https://id.example  2     1m1s  logout 2027-01-15T08:00:00Z revoked, events 2027-01-15T09:00:00Z invalid  -
+    b   https://b.example   0     -     -                                                                         \u{1b}timed out
+    ");
+}
+
+#[test]
 fn an_answer_of_another_shape_is_shown_without_a_fault() {
     for json in
         [json!(null), json!({}), json!([]), json!({"sessions": 7, "connections": {}, "revocations": [[]]})]
     {
-        for line in [&["sessions"], SESSION, &["revocations"], REVOKE, REVOKE_DRY] {
+        for line in [&["sessions"], SESSION, &["revocations"], &["issuers"], REVOKE, REVOKE_DRY] {
             assert!(shown(line, 200, &json).ends_with('\n'), "{json}");
         }
     }

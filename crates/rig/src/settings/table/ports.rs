@@ -1,6 +1,6 @@
 //! Addresses, trusted proxies, and certificates.
 
-use super::{Group, ValueKind, secret, setting, text};
+use super::{Group, ValueKind, secret, setting, tables, text};
 
 pub(super) const PORTS: Group = Group {
     heading: "Ports",
@@ -23,7 +23,7 @@ pub(super) const PORTS: Group = Group {
             "API_BIND",
             "",
             ValueKind::Address,
-            "The address of the internal port; not set: 127.0.0.1 without API_TOKEN, 0.0.0.0 with it",
+            "The address of the internal port; not set: 127.0.0.1 without API_TOKEN and API_ACCESS, else 0.0.0.0",
         ),
         setting("API_HTTP_PORT", "4010", ValueKind::Port, "The internal port: HTTP"),
         setting(
@@ -36,6 +36,13 @@ pub(super) const PORTS: Group = Group {
             "API_TOKEN",
             text("TOKEN", "at least 16 of the characters A-Z a-z 0-9 - . _ ~ + / ="),
             "The bearer token that the internal port wants everywhere but on /health and /readyz",
+        ),
+        setting(
+            "API_ACCESS",
+            "",
+            tables("JSON", "a JSON list of callers, or the path of a TOML or JSON file with one"),
+            "Further callers of the internal port, each with its rights (read, revoke, publish, admin) and a token_file, \
+             a claim of an issuer's tokens or a certificate; in the settings file: [[api_access]]",
         ),
         setting(
             "CORS",
@@ -70,5 +77,11 @@ pub(super) const TLS: Group = Group {
         setting("HTTPS_CERTFILE", "", ValueKind::File, "The certificate chain, as PEM; turns HTTPS on"),
         setting("HTTPS_KEYFILE", "", ValueKind::File, "The private key of the certificate, as PEM"),
         secret("HTTPS_KEYFILE_PASS", text("TEXT", "any text"), "The passphrase of an encrypted private key"),
+        setting(
+            "API_CLIENT_CA",
+            "",
+            ValueKind::File,
+            "The authorities of certificates that callers may present to the internal port over HTTPS, as PEM",
+        ),
     ],
 };

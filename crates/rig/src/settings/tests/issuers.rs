@@ -1,0 +1,347 @@
+//! Settings of identity providers.
+
+use auth::{Audience, KeysFrom, OnWithdrawn};
+use identity::LogoutEnds;
+
+use super::*;
+
+/// Returns the mistakes of `ISSUERS`; empty if there is none.
+fn mistakes(json: &str) -> String {
+    parse(&[], &[("ISSUERS", json)]).err().unwrap_or_default()
+}
+
+/// Returns a list of one issuer with these further members.
+fn with(members: &str) -> String {
+    format!(r#"[{{"id": "kc", "issuer": "https://id.example", "audience": ["gateway"]{members}}}]"#)
+}
+
+fn issuers(variables: &[(&str, &str)]) -> IssuerSettings {
+    parse(&[], variables).unwrap().rooms.issuers
+}
+
+#[test]
+fn an_issuer_has_defaults_and_three_members_that_must_be_there() {
+    let read = issuers(&[("ISSUERS", &with(""))]);
+    let config = &read.issuers.iter().next().unwrap().config;
+    assert_eq!((&*config.id, &*config.issuer), ("kc", "https://id.example"));
+    assert_eq!(config.audience, Audience::OneOf(vec!["gateway".to_owned()]));
+    assert_eq!((&*config.audience_at, &config.keys), ("/aud", &KeysFrom::Discovery));
+    assert_eq!((config.leeway, config.max_token_life), (secs(5), secs(86_400)));
+    assert_eq!((config.keys_refresh, config.keys_max_stale), (secs(300), secs(3600)));
+    assert_eq!(config.on_withdrawn, OnWithdrawn::Disconnect);
+    assert!(!read.feeds[0].has_logout() && !read.feeds[0].has_events() && !read.report_internally);
+    assert_eq!(
+        mistakes("[{}]"),
+        "environment issuers[0].id: missing; expected 1 to 32 of the characters a-z 0-9 -\n\
+         environment issuers[0].issuer: missing; expected an https:// URL, or http:// of this host\n\
+         environment issuers[0].audience: missing; expected a list of the audiences (aud) of which a token must name one; or \"any\"\n"
+    );
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn the_file_has_an_array_of_tables() {
+    let folder = Folder::new("issuers");
+    let toml = r#"
+[[issuers]]
+id = "kc"
+issuer = "https://id.example/realms/main"
+aliases = ["id.example"]
+jwks_uri = "https://keys.example/jwks?v=1"
+audience = ["gateway", "other"]
+audience_at = "/azp"
+required = { "/token_use" = "access", "/n" = 1, "/b" = true }
+algorithms = ["RS256", "EdDSA"]
+types = ["application/AT+jwt"]
+session_field = "/sid"
+sid_at = "/https:~1~1ns~1sid"
+leeway = 0
+max_token_life = "366d"
+keys_refresh = "24h"
+keys_max_stale = "0s"
+on_withdrawn = "keep"
+logout_ends = "user"
+client_ids = ["gateway"]
+
+[[issuers]]
+id = "second"
+issuer = "http://127.0.0.1:9/"
+audience = "any"
+"#;
+    let file = folder.file("rig.toml", &format!("host = \"h\"\n{toml}"));
+    let read = issuers(&[("RIG_CONFIG", &file)]);
+    let configs: Vec<_> = read.issuers.iter().map(|issuer| &issuer.config).collect();
+    let first = configs[0];
+    assert_eq!(first.aliases, ["id.example".into()]);
+    assert_eq!(first.keys, KeysFrom::Uri("https://keys.example/jwks?v=1".parse().unwrap()));
+    assert_eq!(first.audience_at, "/azp");
+    assert_eq!(first.required.len(), 3);
+    assert!(first.required.contains(&("/token_use".to_owned(), "access".into())));
+    assert_eq!(first.types, ["application/AT+jwt"]);
+    assert_eq!((first.leeway, first.max_token_life), (Duration::ZERO, secs(366 * 86_400)));
+    assert_eq!((first.keys_refresh, first.keys_max_stale), (secs(86_400), Duration::ZERO));
+    assert_eq!(first.on_withdrawn, OnWithdrawn::Keep);
+    assert_eq!((&*configs[1].issuer, &configs[1].audience), ("http://127.0.0.1:9/", &Audience::Any));
+    let feed = &read.feeds[0];
+    assert_eq!((&*feed.issuer_id, &feed.client_ids[..]), ("kc", &["gateway".to_owned()][..]));
+    assert_eq!((feed.logout_ends, &*feed.session_field), (LogoutEnds::User, "/sid"));
+    assert_eq!((&*feed.sid_at, &*read.feeds[1].sid_at), ("/https:~1~1ns~1sid", "/sid"));
+
+    // The same in a file of its own, in the environment and in the settings file.
+    let own = folder.file("issuers.toml", toml);
+    let in_settings = folder.file("other.toml", &format!("issuers = {own:?}"));
+    for variables in [("ISSUERS", own.as_str()), ("RIG_CONFIG", in_settings.as_str())] {
+        assert_eq!(issuers(&[variables]).issuers.iter().count(), 2, "{variables:?}");
+    }
+    let json = folder.file("issuers.json", &with(""));
+    assert_eq!(issuers(&[("ISSUERS", &json)]).issuers.iter().count(), 1);
+}
+
+#[test]
+fn one_issuer_fits_the_environment() {
+    let url = ("OIDC_ISSUER", "https://id.example/");
+    let read =
+        issuers(&[url, ("OIDC_AUDIENCE", "a, b"), ("OIDC_SESSION_FIELD", "/sid"), ("OIDC_CLIENT_ID", "c")]);
+    let config = &read.issuers.iter().next().unwrap().config;
+    assert_eq!((&*config.id, &*config.issuer), ("oidc", "https://id.example/"));
+    assert_eq!(config.audience, Audience::OneOf(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!((&*read.feeds[0].client_ids[0], &*read.feeds[0].session_field), ("c", "/sid"));
+    let any = issuers(&[url, ("OIDC_AUDIENCE", "any")]);
+    assert_eq!(any.issuers.iter().next().unwrap().config.audience, Audience::Any);
+    assert!(!any.feeds[0].has_logout());
+    // Beside others.
+    let both = issuers(&[("ISSUERS", &with("")), url, ("OIDC_AUDIENCE", "any")]);
+    assert_eq!(both.issuers.iter().count(), 2);
+
+    let told = |variables: &[(&str, &str)]| parse(&[], variables).err().unwrap_or_default();
+    assert!(told(&[url]).starts_with("default OIDC_AUDIENCE = \"\": missing"), "{}", told(&[url]));
+    for name in ["OIDC_AUDIENCE", "OIDC_SESSION_FIELD", "OIDC_CLIENT_ID"] {
+        let told = told(&[(name, "/x")]);
+        assert_eq!(told, format!("environment {name} = \"/x\": has no effect without OIDC_ISSUER\n"));
+    }
+    for (name, wrong) in
+        [("OIDC_ISSUER", "http://id.example"), ("OIDC_AUDIENCE", "a,any"), ("OIDC_CLIENT_ID", "a,,b")]
+    {
+        let others = [url, ("OIDC_AUDIENCE", "a")];
+        let mut variables: Vec<_> = others.into_iter().filter(|(other, _)| *other != name).collect();
+        variables.push((name, wrong));
+        let told = told(&variables);
+        assert!(told.starts_with(&format!("environment {name} = {wrong:?}: ")), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    let same = told(&[
+        ("ISSUERS", &with("").replace("kc", "oidc")),
+        ("OIDC_ISSUER", "https://id.example"),
+        ("OIDC_AUDIENCE", "a"),
+    ]);
+    assert!(
+        same.contains("its id is that of issuers[0].id")
+            && same.contains("its issuer is that of issuers[0].issuer"),
+        "{same}"
+    );
+}
+
+#[test]
+fn every_mistake_of_every_issuer_is_told_at_once() {
+    let folder = Folder::new("issuer-mistakes");
+    let empty = folder.file("empty.pem", "");
+    let text = folder.file("text.pem", "hidden");
+    let toml = format!(
+        r#"
+[[issuers]]
+id = "Kc"
+issuer = "http://id.example"
+audience = []
+audience_at = "aud"
+aliases = [1]
+algorithms = ["RS256", "HS256", "none"]
+types = "JWT"
+required = {{ "token_use" = "access", "/b" = ["x"] }}
+leeway = "6m"
+max_token_life = "59s"
+keys_refresh = -1
+keys_max_stale = "8d"
+session_field = "~"
+on_withdrawn = "Keep"
+logout_ends = true
+client_ids = [""]
+ca_file = {empty:?}
+insecure_http = "no"
+client_secret = "hidden"
+audiense = 1
+
+[[issuers]]
+id = "b"
+issuer = "https://id.example"
+aliases = ["other", "https://id.example"]
+audience = ["any", "gateway"]
+jwks_uri = "https://me:hidden@id.example"
+jwks_file = "/no/such/file"
+ca_file = {text:?}
+
+[[issuers]]
+id = "b"
+issuer = "other"
+audience = "any"
+jwks_uri = "https://id.example/jwks"
+"#
+    );
+    let file = folder.file("rig.toml", &toml);
+    let told = folder.hide(&parse(&["--config", &file], &[]).unwrap_err());
+    assert!(!told.contains("hidden"), "{told}");
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_a_mistake_that_shows_no_table() {
+    for (json, reason) in [
+        (
+            r#"{"id": "hidden"}"#,
+            "expected a JSON list of issuers, or the path of a TOML or JSON file with one",
+        ),
+        (r#"[{"id": "hidden""#, "not JSON: EOF while parsing an object at line 1 column 16"),
+        (r#"[{"id": "hidden", "id": "kc"}]"#, "/0/id: given more than once (line 1, column 22)"),
+    ] {
+        assert_eq!(mistakes(json), format!("environment ISSUERS: {reason}\n"));
+    }
+    assert_eq!(mistakes(r#"[7, "x", null]"#).lines().count(), 3);
+    assert!(
+        mistakes(r#"[7]"#).starts_with("environment issuers[0] = \"7\": expected a table"),
+        "{}",
+        mistakes("[7]")
+    );
+
+    let folder = Folder::new("issuer-files");
+    for (name, content, expected) in [
+        ("a.toml", "[[issuers]]\nid = hidden", "file DIR/a.toml line 2: not TOML: "),
+        ("b.toml", "[[issuer]]", "file DIR/b.toml issuers: missing: [[issuers]]"),
+        (
+            "c.toml",
+            "host = \"h\"\n[[issuers]]",
+            "file DIR/c.toml host: unknown key; this file contains issuers only",
+        ),
+        ("d.json", "[", "file DIR/d.json: not JSON: "),
+        ("e.json", "[{\"id\": 1}]", "file DIR/e.json issuers[0].id = \"1\": expected 1 to 32"),
+        ("f.toml", "[issuers]\nid = 1", "environment ISSUERS = \"DIR/f.toml\": expected a JSON list"),
+    ] {
+        let told = folder.hide(&mistakes(&folder.file(name, content)));
+        assert!(told.starts_with(expected) && !told.contains("hidden"), "{told}");
+    }
+    assert!(mistakes("/no/such.toml").starts_with("environment ISSUERS = \"/no/such.toml\": No such file"));
+}
+
+#[test]
+fn there_are_at_most_32_issuers() {
+    let list = |count: usize| {
+        let one = |n| format!(r#"{{"id": "i{n}", "issuer": "https://id{n}.example", "audience": "any"}}"#);
+        format!("[{}]", (0..count).map(one).collect::<Vec<_>>().join(","))
+    };
+    assert_eq!(mistakes(&list(32)), "");
+    assert_eq!(mistakes(&list(33)), "environment ISSUERS: 33 tables; at most 32 are allowed\n");
+}
+
+#[test]
+fn what_providers_select_by_needs_no_further_setting() {
+    let members = r#", "client_ids": ["c"], "events": {"audience": ["a"], "email": "/email"}"#;
+    let settings = parse(&[], &[("ISSUERS", &with(members)), ("REVOCATION_CLAIMS", "none")]).unwrap();
+    for claim in ["/sub", "/sid", "/email"] {
+        let value = "x".parse().unwrap();
+        let selector = settings.stored.session.selector(Some("https://id.example"), claim, value);
+        assert!(selector.is_ok(), "{claim}: {selector:?}");
+    }
+}
+
+#[test]
+fn a_public_url_is_one_that_providers_can_use() {
+    let told = |url: &str| parse(&[], &[("PUBLIC_URL", url)]).err().unwrap_or_default();
+    for good in ["https://gw.example", "https://gw.example/base/", "http://localhost:4000"] {
+        assert_eq!(told(good), "");
+    }
+    for wrong in ["gw.example", "http://gw.example", "https://gw.example/?a", "https://u:p@gw.example"] {
+        assert!(told(wrong).contains("PUBLIC_URL"), "{wrong}");
+    }
+}
+
+#[test]
+fn an_issuer_of_the_static_key_that_is_configured_is_a_warning() {
+    let variables = [
+        ("JWT_SECRET_KEY", "a-secret-of-sixteen"),
+        ("JWT_ISSUER", "https://id.example"),
+        ("ISSUERS", &with("")),
+    ];
+    let warnings = parse(&[], &variables).unwrap().warnings;
+    assert!(warnings.iter().any(|text| text.contains("JWT_ISSUER")), "{warnings:?}");
+    let others = [variables[0], ("JWT_ISSUER", "https://other.example"), variables[2]];
+    assert_eq!(parse(&[], &others).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn events_have_an_audience_and_say_what_they_select() {
+    let folder = Folder::new("issuer-events");
+    let secret = folder.file("secret", "hidden-in-a-file");
+    let toml = |events: &str| {
+        format!(
+            r#"
+[[issuers]]
+id = "kc"
+issuer = "https://id.example"
+audience = "any"
+[issuers.events]
+{events}
+
+[[issuers]]
+id = "other"
+issuer = "https://other.example"
+audience = "any"
+"#
+        )
+    };
+    let good = format!(
+        r#"
+audience = ["https://gw.example"]
+subject_issuers = ["other"]
+email = "/email"
+user = "/sub"
+critical = ["tenant"]
+actions = {{ session-revoked = "ignore" }}
+verification_state = "s"
+bearer_file = {secret:?}
+poll_url = "https://id.example/poll"
+poll_interval = "10s"
+poll_token_url = "https://id.example/token"
+poll_client_id = "gw"
+poll_client_secret_file = {secret:?}
+poll_scope = "ssf.read"
+"#
+    );
+    let file = folder.file("good.toml", &toml(&good));
+    let read = issuers(&[("ISSUERS", &file)]);
+    let events = read.feeds[0].events.as_ref().unwrap();
+    assert_eq!((&*events.audience[0], events.email.as_deref()), ("https://gw.example", Some("/email")));
+    assert_eq!(&*events.subject_issuers[0].issuer, "https://other.example");
+    assert_eq!(events.actions.len(), 1);
+    let poll = events.poll.as_ref().unwrap();
+    assert_eq!((&*poll.url, poll.interval), ("https://id.example/poll", secs(10)));
+    assert!(read.feeds[1].events.is_none());
+
+    let wrong = folder.file(
+        "wrong.toml",
+        &toml(
+            r#"
+subject_issuers = ["kc", "none"]
+email = "email"
+actions = { session-revoked = "kill", no-event = "revoke" }
+bearer_file = "hidden-secret"
+poll_url = "http://id.example/poll"
+poll_client_secret = "hidden"
+poll_interval = "0s"
+"#,
+        ),
+    );
+    let told = folder.hide(&parse(&[], &[("ISSUERS", &wrong)]).unwrap_err());
+    assert!(!told.contains("hidden"), "{told}");
+    insta::assert_snapshot!(told);
+}
