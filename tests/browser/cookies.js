@@ -1,13 +1,13 @@
 // A visitor has a token cookie of the gateway, which pages of three origins try to use: the gateway's own, the one that
 // CORS names, and another. All belong to different sites; the gateway uses TLS.
 //
-//   node cookies.js GATEWAY_PORT PAGES_PORT TOKEN
+//   node cookies.js GATEWAY_PORT PAGES_PORT COOKIE TOKEN
 //
 // Each step is a line on standard output.
 
 import { servePages, visit } from "./chromium.js";
 
-const [gatewayPort, pagesPort, token] = process.argv.slice(2);
+const [gatewayPort, pagesPort, cookieName, token] = process.argv.slice(2);
 const gateway = `https://rig.test:${gatewayPort}`;
 await servePages(Number(pagesPort));
 
@@ -60,7 +60,8 @@ const askInSandbox = ([url]) =>
   });
 
 await visit(async (browser) => {
-  const cookie = { name: "jwt", value: token, domain: "rig.test", path: "/" };
+  // Named by its address instead of its domain: a __Host- cookie has none.
+  const cookie = { name: cookieName, value: token, url: gateway };
   await browser.addCookies([{ ...cookie, secure: true, httpOnly: true, sameSite: "None" }]);
   const page = await browser.newPage();
   const pages = {
@@ -80,6 +81,8 @@ await visit(async (browser) => {
     await say("socket with the page's token", socket, `?jwt=${token}`, []);
     await say("subprotocol a", socket, `?jwt=${token}`, ["a"]);
     await say("subprotocol of CloudEvents", socket, `?jwt=${token}`, ["a", "cloudevents.json"]);
+
+    await say("token as a subprotocol", socket, "", ["rig", `bearer.${token}`]);
 
     const longpolling = `${gateway}/_rig/v1/connection/longpolling`;
     console.log(`${name}: poll: ${await page.evaluate(ask, [longpolling, {}])}`);

@@ -1,9 +1,10 @@
 //! HTTP/1.1 as bytes: a request is sent exactly as the test has written it.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
-use crate::wire::Wire;
+use crate::wire::{DEADLINE, Wire};
 
 /// A request, with exactly these headers in this order.
 #[derive(Clone)]
@@ -112,6 +113,17 @@ impl Request {
     /// peer closes the connection, as one does that has too many of them.
     pub fn status(&self, address: SocketAddr) -> Option<u16> {
         Response::read_head(&mut self.start(address)).map(|response| response.status)
+    }
+
+    /// Sends the request on a new connection and returns the status of the answer; `None` if there
+    /// is none, for instance because the process is being killed.
+    pub fn status_if_any(&self, address: SocketAddr) -> Option<u16> {
+        let mut socket = TcpStream::connect(address).ok()?;
+        socket.set_read_timeout(Some(DEADLINE)).ok()?;
+        socket.write_all(&self.bytes(address)).ok()?;
+        let mut begin = [0; "HTTP/1.1 201".len()];
+        socket.read_exact(&mut begin).ok()?;
+        std::str::from_utf8(begin.last_chunk::<3>()?).ok()?.parse().ok()
     }
 
     /// Sends the request on a new connection and reads the complete answer.

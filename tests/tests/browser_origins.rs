@@ -52,27 +52,31 @@ fn over_tls(settings: &[(&str, &str)]) -> (Gateway, Folder) {
 }
 
 #[test]
-fn f09_f43_f44_f55_a_cookie_is_worth_nothing_to_other_pages() {
+fn f09_f43_f44_f55_i36_a_cookie_is_worth_nothing_to_other_pages() {
     let pages = unused_address().port().to_string();
     let cors = format!("http://app.test:{pages}");
-    let (gateway, _folder) = over_tls(&[("JWT_COOKIE", "jwt"), ("CORS", &cors), ("EXTRACTORS", EXTRACTORS)]);
+    // A browser takes it from this origin only, over TLS, and for all of its paths.
+    let cookie = "__Host-jwt";
+    let (gateway, _folder) = over_tls(&[("JWT_COOKIE", cookie), ("CORS", &cors), ("EXTRACTORS", EXTRACTORS)]);
     // The token brings one subscription, which shows whether the token was used.
-    let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes());
+    let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     let token = signed(&claims("s1", "bob"), jsonwebtoken::Algorithm::HS256, &key);
     let port = gateway.port("inbound_tls").port().to_string();
-    let lines = story("cookies.js", &[&port, &pages, &token]);
+    let lines = story("cookies.js", &[&port, &pages, cookie, &token]);
     let may = |name: &str, without: u8| {
         format!(
             "{name}: stream: subscribed 1\n{name}: stream without cookies: subscribed {without}\n\
              {name}: socket: subscribed 1\n{name}: socket with the page's token: subscribed 1\n\
              {name}: subprotocol a: closed 1006\n\
              {name}: subprotocol of CloudEvents: subscribed 1 cloudevents.json\n\
+             {name}: token as a subprotocol: subscribed 1 rig\n\
              {name}: poll: 200 \"ok\"\n{name}: next poll: connected\n{name}: publish: 202\n{name}: subscribe: 400\n"
         )
     };
     let may_not = "evil: stream: closed\nevil: stream without cookies: closed\nevil: socket: closed 1006\n\
                    evil: socket with the page's token: subscribed 1\nevil: subprotocol a: closed 1006\n\
-                   evil: subprotocol of CloudEvents: subscribed 1 cloudevents.json\nevil: poll: nothing\n\
+                   evil: subprotocol of CloudEvents: subscribed 1 cloudevents.json\n\
+                   evil: token as a subprotocol: subscribed 1 rig\nevil: poll: nothing\n\
                    evil: next poll: nothing\nevil: publish: not\nevil: subscribe: not\nevil: sandbox: nothing\n";
     // A page always sends its own cookies to its own origin.
     assert_eq!(lines, may("own", 1) + &may("app", 0) + may_not);

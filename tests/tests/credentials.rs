@@ -10,7 +10,7 @@ const LIST: &str = r#"{"subscriptions":[]}"#;
 
 /// Returns a token that was signed with another key.
 fn forged() -> String {
-    let key = EncodingKey::from_secret(b"the-key-of-somebody-else-32-byte");
+    let key = EncodingKey::from_secret(b"the-key-of-somebody-else-32-byte").expect("a key");
     signed(&claims("admin", "admin"), Algorithm::HS256, &key)
 }
 
@@ -178,7 +178,11 @@ fn f05_a_header_that_a_service_reads_as_the_tokens_is_not_handed_on() {
 #[test]
 fn f05_each_token_must_have_the_claims_and_each_session_ends_the_request() {
     let (upstream, gateway) = behind(everywhere("Authorization"), json!({"claims": {"/username": "bob"}}));
-    let other = signed(&claims("b", "eve"), Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()));
+    let other = signed(
+        &claims("b", "eve"),
+        Algorithm::HS256,
+        &EncodingKey::from_secret(KEY.as_bytes()).expect("a key"),
+    );
     let bob = token_of("a");
     let fields = |value: String| [("Authorization", value)];
     for value in [format!("Bearer {bob}, Bearer {other}"), format!("Bearer {other}, Bearer {bob}")] {
@@ -229,8 +233,13 @@ fn f49_a_cookie_beside_an_explicit_token_does_not_count() {
 #[test]
 fn f49_only_the_events_of_the_explicit_user_arrive() {
     let (_upstream, gateway) = behind(everywhere("Authorization"), json!({}));
-    let of =
-        |user: &str| signed(&claims(user, user), Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()));
+    let of = |user: &str| {
+        signed(
+            &claims(user, user),
+            Algorithm::HS256,
+            &EncodingKey::from_secret(KEY.as_bytes()).expect("a key"),
+        )
+    };
     let request =
         Request::get(format!("{SSE}?jwt={}", of("alice"))).header("Cookie", format!("token={}", of("bob")));
     let mut sse = Sse::open(gateway.inbound(), &request).map_err(|refusal| refusal.text()).unwrap();

@@ -12,7 +12,7 @@ fn connect(gateway: &Gateway, query: &str) -> Result<Sse, Response> {
 }
 
 fn hs256(claims: &serde_json::Value) -> String {
-    signed(claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()))
+    signed(claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()).expect("a key"))
 }
 
 #[test]

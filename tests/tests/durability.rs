@@ -139,7 +139,7 @@ fn d08_the_time_of_day_ends_no_revocation() {
     let data = folder.join("data");
     let token = |session: &str| {
         let claims = json!({ "jti": session, "exp": in_seconds(30 * 24 * 3600) });
-        signed(&claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()))
+        signed(&claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()).expect("a key"))
     };
     let mut gateway = Gateway::start(&[("DATA_DIR", &data)]);
     gateway.blacklist("s1");

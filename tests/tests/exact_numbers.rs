@@ -27,7 +27,7 @@ fn token(account: &str) -> String {
         URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#),
         URL_SAFE_NO_PAD.encode(claims)
     );
-    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let key = EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("HS256 signs");
     format!("{message}.{signature}")
 }

@@ -151,7 +151,7 @@ fn a_token_may_come_by_cookie_where_that_is_allowed() {
         ("CORS", "http://my.origin"),
         ("EXTRACTORS", EXTRACTORS),
     ]);
-    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let key = EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     let token = signed(&claims("s", "al"), Algorithm::HS256, &key);
     let request =
         Request::get("/_rig/v1/connection/sse").header("Cookie", format!("a=b; session_jwt={token}"));

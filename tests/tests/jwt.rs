@@ -20,12 +20,12 @@ fn start() -> Gateway {
 }
 
 fn foreign() -> String {
-    let key = EncodingKey::from_secret(b"another-test-secret-of-32-bytes!");
+    let key = EncodingKey::from_secret(b"another-test-secret-of-32-bytes!").expect("a key");
     signed(&claims("s", "bob"), Algorithm::HS256, &key)
 }
 
 fn expired() -> String {
-    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let key = EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     signed(&json!({ "jti": "s", "exp": in_seconds(-10) }), Algorithm::HS256, &key)
 }
 

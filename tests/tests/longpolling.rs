@@ -105,7 +105,7 @@ fn connects() {
         let events = format!("{CREATED},{}", subscriptions_set(set));
         all.check(name, &client.poll(), batch("UUID", &events));
     }
-    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let key = EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     let expired = signed(&json!({ "exp": in_seconds(-10) }), Algorithm::HS256, &key);
     for (name, query, text) in [
         ("not JSON", "subscriptions=nojson".to_owned(), "Failed to decode subscription list: …"),

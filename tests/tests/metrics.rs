@@ -96,7 +96,7 @@ fn f30_the_scraper_chooses_the_format_and_promtool_finds_no_fault() {
 fn every_metric_has_a_help_text_and_is_documented() {
     let (gateway, _upstream) = busy();
     let (_, text) = scraped(&gateway, Some("text/plain"));
-    let documents = ["observability", "sessions"].map(|name| {
+    let documents = ["observability", "sessions", "identity"].map(|name| {
         let path = format!("{}/../docs/{name}.md", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).expect("a document")
     });

@@ -99,7 +99,7 @@ fn f52_the_service_judges_opaque_tokens_on_put_and_post() {
 fn f52_tokens_that_the_gateway_can_read_stay_its_own_to_judge() {
     let (stub, gateway) = start();
     let refusal = |text: &str| format!("400 could not parse subscriptions: could not decode JWT: {text}");
-    let foreign = EncodingKey::from_secret(b"another-test-secret-of-32-bytes!");
+    let foreign = EncodingKey::from_secret(b"another-test-secret-of-32-bytes!").expect("a key");
     let forged = signed(&claims("s", "bob"), Algorithm::HS256, &foreign);
     let (revoked, valid) = (token_of("gone"), token_of("s"));
     gateway.blacklist("gone");
@@ -142,8 +142,8 @@ fn f52_tokens_that_the_gateway_can_read_stay_its_own_to_judge() {
 #[test]
 fn f52_what_no_service_knows_publishes_nothing() {
     let (stub, gateway) = start();
-    let foreign = EncodingKey::from_secret(b"another-test-secret-of-32-bytes!");
-    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let foreign = EncodingKey::from_secret(b"another-test-secret-of-32-bytes!").expect("a key");
+    let key = EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     let (mut expired, mut unrevocable) = (claims("s", "bob"), claims("s", "bob"));
     expired["exp"] = in_seconds(-60).into();
     unrevocable["sub"] = true.into();

@@ -404,6 +404,7 @@ fn f55_a_subprotocol_is_chosen_or_refused() {
         &["cloudevents.jsonx"],
         &[", a"],
         &["eyJhbGciOiJIUzI1NiJ9.e30.x"],
+        &["bearer.eyJhbGciOiJIUzI1NiJ9.e30.x"],
     ] {
         let refused = gateway.ask(&offering(offers));
         assert_eq!(refused.status, 400, "{offers:?} {}", refused.shown());
@@ -416,6 +417,7 @@ fn f55_a_subprotocol_is_chosen_or_refused() {
         (&["cloudevents.json"][..], Some("cloudevents.json")),
         (&["a, cloudevents.json"], Some("cloudevents.json")),
         (&["a", "cloudevents.json, b"], Some("cloudevents.json")),
+        (&["rig, cloudevents.json"], Some("rig")),
         (&["", " , "], None),
         (&[], None),
     ] {
@@ -423,6 +425,32 @@ fn f55_a_subprotocol_is_chosen_or_refused() {
         assert_eq!(websocket.head.header("sec-websocket-protocol"), chosen, "{offers:?}");
         websocket.welcome();
     }
+}
+
+#[test]
+fn i36_a_token_among_the_subprotocols_of_a_websocket() {
+    let settings = [("EXTRACTORS", EXTRACTORS), ("JWT_COOKIE", "token"), ("CORS", "http://app.test")];
+    let gateway = Gateway::start(&settings);
+    let asking = |offer: &str| WebSocket::handshake(WS).header("Sec-WebSocket-Protocol", offer);
+    let token = token_of("s");
+    for known in ["rig", "cloudevents.json"] {
+        for offer in [format!("{known}, bearer.{token}"), format!("bearer.{token},{known}")] {
+            let mut websocket = WebSocket::open(gateway.inbound(), &asking(&offer));
+            assert_eq!(websocket.head.header("sec-websocket-protocol"), Some(known), "{offer}");
+            // The token brings a subscription.
+            websocket.receive();
+            let set = websocket.receive();
+            assert!(set.contains(r#""oneOf":[{"name":"bob"}]"#), "{set}");
+        }
+    }
+    // A page of any origin can put a token there only if it has one, so its origin does not matter.
+    let foreign = asking(&format!("rig, bearer.{token}")).header("Origin", "https://evil.test");
+    WebSocket::open(gateway.inbound(), &foreign).welcome();
+    // A token that is not valid is not replaced by a cookie.
+    let with_cookie = asking("rig, bearer.x").header("Cookie", format!("token={token}"));
+    let mut refused = WebSocket::open(gateway.inbound(), &with_cookie);
+    refused.expect_close(1000, "Invalid signature");
+    assert!(!gateway.log().contains(&token), "the token is in the log");
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn a_preflight_for_a_path_that_has_endpoints() {
 fn secured_endpoints() {
     let (_upstream, gateway) = start();
     let mut all = Scenarios::default();
-    let (token, key) = (token_of("j1"), EncodingKey::from_secret(KEY.as_bytes()));
+    let (token, key) = (token_of("j1"), EncodingKey::from_secret(KEY.as_bytes()).expect("a key"));
     let token_with = |claims: serde_json::Value| signed(&claims, Algorithm::HS256, &key);
     let expired = token_with(json!({ "exp": in_seconds(-60), "jti": "x" }));
     let endless = token_with(json!({ "jti": "q" }));

@@ -5,7 +5,7 @@ use rig_tests::*;
 use serde_json::{Value, json};
 
 fn token(claims: &Value) -> String {
-    signed(claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()))
+    signed(claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()).expect("a key"))
 }
 
 /// Starts a service behind endpoints with these members.
@@ -60,7 +60,7 @@ fn without_a_good_token_the_service_is_not_asked() {
     let foreign = signed(
         &claims("a", "bob"),
         Algorithm::HS256,
-        &EncodingKey::from_secret(b"the-key-of-somebody-else-32-byte"),
+        &EncodingKey::from_secret(b"the-key-of-somebody-else-32-byte").expect("a key"),
     );
     let invalid = |reason| format!(r#"Bearer error="invalid_token", error_description="{reason}""#);
     let none = || "Bearer".to_owned();

@@ -16,7 +16,11 @@ fn write(path: &str, text: impl AsRef<[u8]>) {
 
 /// Returns a token that is signed with this secret.
 fn token_by(secret: &str) -> String {
-    signed(&claims("s", "bob"), Algorithm::HS256, &EncodingKey::from_secret(secret.as_bytes()))
+    signed(
+        &claims("s", "bob"),
+        Algorithm::HS256,
+        &EncodingKey::from_secret(secret.as_bytes()).expect("a key"),
+    )
 }
 
 fn logged(gateway: &Gateway, text: &str) {

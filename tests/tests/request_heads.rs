@@ -252,7 +252,7 @@ fn f74_a_header_of_16_384_bytes_and_a_large_token_are_accepted() {
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(service.address()))]);
     let mut claims = claims("large", "bob");
     claims["roles"] = "r".repeat(12_000).into();
-    let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes());
+    let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     let token = signed(&claims, jsonwebtoken::Algorithm::HS256, &key);
     let value = "x".repeat(16_384);
     let large = |path: &str| {

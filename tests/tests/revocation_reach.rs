@@ -15,7 +15,7 @@ const LIST: &str = r#"{"subscriptions":[]}"#;
 fn token(claims: &str) -> String {
     let claims = format!(r#"{{"exp":{},{claims}}}"#, in_seconds(7200));
     let claims = RawValue::from_string(claims).expect("JSON");
-    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let key = EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     encode(&Header::new(Algorithm::HS256), &claims, &key).expect("a secret signs")
 }
 

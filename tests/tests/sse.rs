@@ -58,7 +58,7 @@ fn what_a_client_may_ask_for() {
 }
 
 fn signed_claims(claims: &serde_json::Value) -> String {
-    let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes());
+    let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     signed(claims, jsonwebtoken::Algorithm::HS256, &key)
 }
 
@@ -108,7 +108,7 @@ fn refusals_before_the_stream() {
     let wrong_key = signed(
         &json!({ "exp": in_seconds(60) }),
         jsonwebtoken::Algorithm::HS256,
-        &jsonwebtoken::EncodingKey::from_secret(b"another-test-secret-of-32-bytes!"),
+        &jsonwebtoken::EncodingKey::from_secret(b"another-test-secret-of-32-bytes!").expect("a key"),
     );
     let signature = "could not parse subscriptions: could not decode JWT: Invalid signature";
     let too_late = "could not parse subscriptions: could not decode JWT: token expired";

@@ -223,7 +223,7 @@ fn connection_tokens() {
 #[test]
 fn tokens_bring_subscriptions() {
     let mut story = Story::begin(&[]);
-    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let key = EncodingKey::from_secret(KEY.as_bytes()).expect("a key");
     let valid = token_of("zz");
     let no_session = signed(&json!({ "username": "bob", "exp": in_seconds(60) }), Algorithm::HS256, &key);
     let expired = signed(&json!({ "exp": in_seconds(-10) }), Algorithm::HS256, &key);

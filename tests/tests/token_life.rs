@@ -15,7 +15,7 @@ const SOON: i64 = 3;
 
 fn token(session: &str, user: &str, exp: i64) -> String {
     let claims = json!({ "jti": session, "sub": user, "exp": exp });
-    signed(&claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()))
+    signed(&claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()).expect("a key"))
 }
 
 fn is_expiring(event: &str, seconds: std::ops::RangeInclusive<u64>) -> bool {
