@@ -265,7 +265,8 @@ fn i35_a_certificate_of_another_authority_is_refused_in_tls() {
     }
     let said = handshake(&internal, "-tls1_2");
     assert!(said.contains("Acceptable client certificate CA names\nCN = ca"), "{said}");
-    assert!(said.contains("alert unknown ca"), "{said}");
+    // Both authorities have the same name, so only the signature tells them apart.
+    assert!(said.contains("alert decrypt error"), "{said}");
 
     let refused = r#"rig_connections_refused_total{reason="client_certificate"}"#;
     let metrics = world.gateway.ask_internal(&Request::get("/metrics").bearer(&token("api"))).text();

@@ -449,7 +449,7 @@ fn i36_a_token_among_the_subprotocols_of_a_websocket() {
     // A token that is not valid is not replaced by a cookie.
     let with_cookie = asking("rig, bearer.x").header("Cookie", format!("token={token}"));
     let mut refused = WebSocket::open(gateway.inbound(), &with_cookie);
-    refused.expect_close(1000, "Invalid signature");
+    refused.expect_close(1000, "Bad request.");
     assert!(!gateway.log().contains(&token), "the token is in the log");
 }
 
