@@ -115,31 +115,14 @@ impl Signer {
 
     /// A token for the session of client `number`.
     pub(crate) fn mint(&self, number: u32) -> anyhow::Result<String> {
-        let now = now()?;
-        self.sign(&json!({
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": format!("client-{number}"),
-            "sid": session(number),
-            "jti": session(number),
-            "iat": now,
-            "exp": now + VALID,
-        }))
+        self.sign(&signed_claims(number, session(number))?)
     }
 
     /// The logout token for that session (OpenID Connect Back-Channel Logout 1.0, section 2.4).
     pub(crate) fn logout(&self, number: u32) -> anyhow::Result<String> {
-        let now = now()?;
-        self.sign(&json!({
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": format!("client-{number}"),
-            "sid": session(number),
-            "jti": format!("logout-{number}"),
-            "iat": now,
-            "exp": now + VALID,
-            "events": { LOGOUT: {} },
-        }))
+        let mut claims = signed_claims(number, format!("logout-{number}"))?;
+        claims["events"] = json!({ LOGOUT: {} });
+        self.sign(&claims)
     }
 
     fn sign(&self, claims: &Value) -> anyhow::Result<String> {
@@ -151,6 +134,20 @@ impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signer").field("algorithm", &self.header.alg).finish_non_exhaustive()
     }
+}
+
+/// What all tokens of the issuer say of client `number`.
+fn signed_claims(number: u32, jti: String) -> anyhow::Result<Value> {
+    let now = now()?;
+    Ok(json!({
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": format!("client-{number}"),
+        "sid": session(number),
+        "jti": jti,
+        "iat": now,
+        "exp": now + VALID,
+    }))
 }
 
 /// The members of a key from its uncompressed point (SEC 1, section 2.3.3).

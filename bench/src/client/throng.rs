@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::crowd::AT_ONCE;
 use super::received::Received;
 use super::subscriber::Subscriber;
-use crate::server::Handshake;
+use crate::Streaming;
+use crate::server::{Handshake, RunningServer};
 
 /// Clients that are connected.
 #[derive(Debug)]
@@ -50,6 +51,26 @@ impl Throng {
             anyhow::bail!("the clients ended before they were all connected");
         }
         Ok(throng)
+    }
+
+    /// Connects that many clients of session `number` that want no events, spread evenly over the
+    /// nodes; one throng for each node.
+    ///
+    /// # Errors
+    /// One of them is refused.
+    pub(crate) async fn spread(
+        nodes: &[&RunningServer],
+        number: u32,
+        count: u32,
+    ) -> anyhow::Result<Vec<Self>> {
+        let transport = Streaming::Sse;
+        let mut throngs = Vec::new();
+        for node in nodes {
+            let request = node.unsubscribed(transport, number)?;
+            let part = count / nodes.len() as u32;
+            throngs.push(Self::connect(node.handshake(transport), request, part).await?);
+        }
+        Ok(throngs)
     }
 
     /// True if all connections are closed or the clients have failed, which [`Throng::ends`]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use redb::TableDefinition;
+use redb::{TableDefinition, Value};
 use session::{
     Entry, Mode, NameError, NodeName, Receipt, Record, Revocation, RevocationId, RevocationIdError, Selected,
     Selector, Seq,
@@ -31,20 +31,8 @@ pub(crate) type Row = (
     Option<&'static str>,
     bool,
 );
-type RowOf<'r> = (
-    &'r str,
-    &'r str,
-    Option<&'r str>,
-    Option<u64>,
-    bool,
-    u64,
-    u64,
-    u64,
-    &'r str,
-    Option<&'r str>,
-    Option<&'r str>,
-    bool,
-);
+/// A row as it is read and written.
+type RowOf<'r> = <Row as Value>::SelfType<'r>;
 
 /// The columns of formats 1 to 3: without the issuer.
 pub(crate) type Row3 = (
@@ -60,8 +48,7 @@ pub(crate) type Row3 = (
     Option<&'static str>,
     bool,
 );
-type RowOf3<'r> =
-    (&'r str, &'r str, Option<u64>, bool, u64, u64, u64, &'r str, Option<&'r str>, Option<&'r str>, bool);
+type RowOf3<'r> = <Row3 as Value>::SelfType<'r>;
 
 /// The columns of a receipt: applied at, connections, requests, last payload at. Times in
 /// milliseconds since 1970.

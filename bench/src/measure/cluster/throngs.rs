@@ -6,7 +6,6 @@ use anyhow::Context;
 use tokio::time::sleep;
 
 use super::{ClusterPlan, Figures};
-use crate::Streaming;
 use crate::client::{Publisher, Throng};
 use crate::server::cluster::{Cluster, ClusterOptions};
 use crate::server::{Launch, Product, RunningServer};
@@ -45,14 +44,8 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
 /// Medians: of the answer, of the last close.
 async fn rounds(nodes: &[&RunningServer], connections: u32) -> anyhow::Result<[f64; 2]> {
     let (mut answers, mut closes) = (Vec::new(), Vec::new());
-    let transport = Streaming::Sse;
     for session in 0..ROUNDS {
-        let mut throngs = Vec::new();
-        for node in nodes {
-            let request = node.unsubscribed(transport, session)?;
-            let count = connections / nodes.len() as u32;
-            throngs.push(Throng::connect(node.handshake(transport), request, count).await?);
-        }
+        let throngs = Throng::spread(nodes, session, connections).await?;
         sleep(SETTLE).await;
         let mut operator = Publisher::connect(nodes[0].status).await?;
         let asked = Instant::now();

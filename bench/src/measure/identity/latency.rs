@@ -7,7 +7,6 @@ use anyhow::Context;
 use tokio::time::{Instant, sleep};
 
 use super::{Figures, IdentityPlan, Provider};
-use crate::Streaming;
 use crate::client::{Publisher, Throng};
 use crate::server::cluster::{Cluster, ClusterOptions};
 use crate::server::{Launch, Product, RunningServer};
@@ -67,15 +66,9 @@ async fn measure(
     connections: u32,
     rounds: u32,
 ) -> anyhow::Result<Times> {
-    let transport = Streaming::Sse;
     let mut times = Times::default();
     for session in 0..rounds {
-        let mut throngs = Vec::new();
-        for node in nodes {
-            let request = node.unsubscribed(transport, session)?;
-            let count = connections / nodes.len() as u32;
-            throngs.push(Throng::connect(node.handshake(transport), request, count).await?);
-        }
+        let throngs = Throng::spread(nodes, session, connections).await?;
         sleep(SETTLE).await;
         let node = nodes[session as usize % nodes.len()];
         let request = provider.logout(node, session)?;
