@@ -21,7 +21,7 @@ pub(crate) use entrance::Entrance;
 pub(crate) use http::{Publisher, get};
 pub(crate) use pipeline::publish_all;
 pub(crate) use slow::SlowReaders;
-pub(crate) use subscriber::visit;
+pub(crate) use subscriber::{look_in, visit};
 pub(crate) use throng::Throng;
 pub(crate) use tls::Trust;
 pub(crate) use variant::{Variant, Way};

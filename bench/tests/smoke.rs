@@ -94,7 +94,7 @@ fn a_cluster_is_measured_part_by_part() {
     assert!(!out.read("cluster.md").contains("NaN"), "{}", out.read("cluster.md"));
 }
 
-/// Logouts of an issuer, at one gateway and at three.
+/// Logouts of an issuer, at one gateway and at three, and its unknown keys.
 #[test]
 fn logouts_of_an_issuer_are_measured() {
     let gateway = Path::new(env!("CARGO_BIN_EXE_rig-bench")).with_file_name("rig");
@@ -102,11 +102,11 @@ fn logouts_of_an_issuer_are_measured() {
     let out = Folder::new("identity");
     let (gateway, nats) = (gateway.to_string_lossy(), nats.to_string_lossy());
     let programs = ["identity", "--rig", &gateway, "--nats", &nats];
-    for part in ["latency", "rate"] {
+    for part in ["latency", "rate", "unknown"] {
         bench(&[&programs[..], &["--portion", "0.001", "--only", part, "--out"]].concat(), &out);
     }
     let raw: Value = serde_json::from_str(&out.read("identity.json")).expect("raw numbers are JSON");
-    for (part, figures) in [("latency", 8), ("rate", 8)] {
+    for (part, figures) in [("latency", 8), ("rate", 8), ("unknown", 7)] {
         assert_eq!(raw[part]["figures"]["figures"].as_array().map(Vec::len), Some(figures), "{part}");
     }
     assert!(!out.read("identity.md").contains("NaN"), "{}", out.read("identity.md"));

@@ -145,6 +145,15 @@ pub(crate) async fn visit(server: &RunningServer, transport: Streaming, number: 
     client.read_one().await
 }
 
+/// Connects as client `number`, in a session of its own, learns that it is subscribed and leaves.
+///
+/// # Errors
+/// It is refused.
+pub(crate) async fn look_in(server: &RunningServer, transport: Streaming, number: u32) -> anyhow::Result<()> {
+    let request = server.subscription(transport, number)?;
+    Subscriber::connect(server.handshake(transport), &request, number, Arc::default()).await.map(drop)
+}
+
 /// Sends the request and reads up to the greeting; returns what has come after the head of the
 /// answer.
 ///

@@ -4,6 +4,7 @@
 mod cost;
 mod latency;
 mod rate;
+mod unknown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(crate) enum IdentityPart {
     Latency,
     /// What clients notice of many logouts.
     Rate,
+    /// What clients notice of tokens that name keys which do not exist.
+    Unknown,
 }
 
 impl IdentityPlan {
@@ -58,6 +61,7 @@ pub(crate) async fn run(launch: &Launch, plan: &IdentityPlan, part: IdentityPart
         IdentityPart::Cost => cost::run(launch, plan).await,
         IdentityPart::Latency => latency::run(launch, plan).await,
         IdentityPart::Rate => rate::run(launch, plan).await,
+        IdentityPart::Unknown => unknown::run(launch, plan).await,
     }
 }
 

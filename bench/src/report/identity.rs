@@ -62,6 +62,7 @@ fn title(part: IdentityPart) -> &'static str {
         IdentityPart::Cost => "What an issuer costs",
         IdentityPart::Latency => "From a logout to the end of the last connection",
         IdentityPart::Rate => "Ten thousand logouts in a minute",
+        IdentityPart::Unknown => "Ten thousand tokens with unknown keys",
     }
 }
 
