@@ -6,6 +6,8 @@
 //   GATEWAY      where the page connects, and where logouts are sent (http://localhost:4000)
 //   KEYS         files of private keys (JWK), separated by commas; a file that is missing is created.
 //                The first key signs. Without this variable, each start has a new key.
+//   OPAQUE       if it is set, access tokens are no JWTs: the gateway has to ask about them, at
+//                /token/introspection, as the client `asker` with the secret `secret`
 //
 // It writes a line for each request that it sends, such as
 // `POST http://localhost:4000/_rig/v1/issuers/oidc/logout: 200 in 12 ms`.
@@ -15,7 +17,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { Provider } from "oidc-provider";
 
-const { ISSUER_PORT = "4500", PAGES_PORT = "8081", GATEWAY = "http://localhost:4000", KEYS = "" } = process.env;
+const { ISSUER_PORT = "4500", PAGES_PORT = "8081", GATEWAY = "http://localhost:4000" } = process.env;
+const { KEYS = "", OPAQUE = "" } = process.env;
 const issuer = `http://127.0.0.1:${ISSUER_PORT}`;
 const pages = `http://localhost:${PAGES_PORT}`;
 /** The audience of access tokens: what `OIDC_AUDIENCE` of the gateway has to be. */
@@ -65,9 +68,12 @@ function client(id, hasSid) {
   };
 }
 
+/** The client that may ask about the tokens of others; it has none of its own. */
+const asker = { client_id: "asker", client_secret: "secret", grant_types: [], response_types: [], redirect_uris: [] };
+
 const provider = new Provider(issuer, {
   // With a `sid` in its tokens, and without one.
-  clients: [client("gateway", true), client("gateway-without-sid", false)],
+  clients: [client("gateway", true), client("gateway-without-sid", false), asker],
   jwks: { keys: KEYS ? KEYS.split(",").map(keyOf) : [newKey()] },
   cookies: { keys: [randomBytes(32).toString("hex")] },
   fetch: send,
@@ -86,12 +92,18 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
-    // Access tokens for a resource are JWTs.
+    introspection: { enabled: true },
+    revocation: { enabled: true },
+    // Access tokens for a resource are JWTs, or opaque.
     resourceIndicators: {
       enabled: true,
       defaultResource: () => RESOURCE,
       useGrantedResource: () => true,
-      getResourceServerInfo: () => ({ scope: "", audience: AUDIENCE, accessTokenFormat: "jwt" }),
+      getResourceServerInfo: () => ({
+        scope: "",
+        audience: AUDIENCE,
+        accessTokenFormat: OPAQUE ? "opaque" : "jwt",
+      }),
     },
     rpInitiatedLogout: {
       enabled: true,

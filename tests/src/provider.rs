@@ -47,7 +47,7 @@ pub struct Browser<'p> {
 /// What a client has received for a login.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// A JWT for the gateway (RFC 9068).
+    /// For the gateway: a JWT (RFC 9068), or opaque.
     pub access: String,
     /// The ID token, for the client itself.
     pub id: String,
@@ -87,6 +87,19 @@ impl Provider {
     /// Panics if it does not start.
     pub fn start() -> Self {
         Self::start_by(&node)
+    }
+
+    /// Starts it as [`Self::start`] does. Its access tokens are opaque: the gateway has to ask
+    /// about them.
+    ///
+    /// # Panics
+    /// Panics if it does not start.
+    pub fn start_opaque() -> Self {
+        Self::start_by(&|folder| {
+            let mut command = node(folder);
+            command.env("OPAQUE", "yes");
+            command
+        })
     }
 
     /// Starts it by `scripts/provider`, as a reader of the documents does. It has a new key.
@@ -187,6 +200,16 @@ impl Provider {
     /// Returns the key set that it serves.
     pub fn keys(&self) -> Value {
         Request::get("/jwks").send(self.ports.issuer).json()
+    }
+
+    /// Revokes an access token of the client `gateway` (RFC 7009).
+    ///
+    /// # Panics
+    /// Panics if the provider does not do it.
+    pub fn revoke(&self, token: &str) {
+        let fields = [("token", token), ("client_id", "gateway")];
+        let answer = form("/token/revocation", &fields).send(self.ports.issuer);
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
     /// Opens a browser in which this user logs in when the first client asks for tokens.

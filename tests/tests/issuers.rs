@@ -143,17 +143,20 @@ fn i10_what_a_withdrawn_key_has_signed_ends_and_nothing_else() {
     let data = folder.join("data");
     let settings = [("PROXY_CONFIG_FILE", &*api), ("DATA_DIR", &data), ("HEARTBEAT_INTERVAL", "1h")];
     let gateway = start(&issuers, &["kc"], &settings);
+    let keep = [stub.settings("kc", &json!({ "on_withdrawn": "keep" }))];
+    let keeping = start(&keep, &["kc"], &[("HEARTBEAT_INTERVAL", "1h")]);
     let proxied = |token: &str| gateway.ask(&Request::get("/secured").bearer(token)).status;
     let of_a = stub.token("a", "alice", "1", &json!({}));
     let of_b = stub.token("b", "bob", "2", &json!({}));
     let (mut at_a, mut at_b) = (connect(&gateway, &of_a), connect(&gateway, &of_b));
+    let mut kept = connect(&keeping, &of_a);
     assert_eq!([proxied(&of_a), proxied(&of_b)], [200, 200], "cached from here on");
 
     // Another key under the same name is another key: tokens of the first one are refused from the
     // first fetch on, which a token with an unknown key causes.
     stub.replace("a");
     let unknown = |kid: &str| stub.token(kid, "eve", "3", &json!({}));
-    assert_eq!(status(&gateway, &unknown("x")), 400);
+    assert_eq!([status(&gateway, &unknown("x")), status(&keeping, &unknown("x"))], [400, 400]);
     assert_eq!([proxied(&of_a), proxied(&of_b)], [401, 200], "the cache of tokens knows of it");
     assert_eq!([status(&gateway, &of_a), status(&gateway, &of_b)], [400, 200]);
     assert_eq!(status(&gateway, &stub.token("a", "alice", "4", &json!({}))), 200, "the new key");
@@ -162,13 +165,17 @@ fn i10_what_a_withdrawn_key_has_signed_ends_and_nothing_else() {
     // The second fetch counts if it is 30 s later: then connections end.
     let withdrawn = r#"rig_issuer_keys_withdrawn_total{issuer="kc"}"#;
     let deadline = Instant::now() + Duration::from_secs(90);
-    while gateway.metric(withdrawn) == 0.0 {
-        assert!(Instant::now() < deadline, "{}", gateway.log());
-        std::thread::park_timeout(Duration::from_millis(200));
+    for gateway in [&gateway, &keeping] {
+        while gateway.metric(withdrawn) == 0.0 {
+            assert!(Instant::now() < deadline, "{}", gateway.log());
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
     }
     at_a.expect_kill();
     expect_greeting(&gateway, "2", &mut [&mut at_b]);
     assert_eq!(proxied(&of_b), 200);
+    expect_greeting(&keeping, "3", &mut [&mut kept]);
+    assert_eq!(status(&keeping, &of_a), 400, "connections stay, but no new one begins");
     let audit = std::fs::read_to_string(folder.join("data/audit.log")).expect("an audit log");
     let lines: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let [_, line] = &lines[..] else { panic!("{audit}") };
@@ -178,6 +185,17 @@ fn i10_what_a_withdrawn_key_has_signed_ends_and_nothing_else() {
         "{line}"
     );
     assert_eq!(line["issuer"], stub.url(), "{line}");
+}
+
+#[test]
+fn tokens_without_the_session_claim_are_counted() {
+    let stub = StubIssuer::start();
+    let gateway = start(&[stub.settings("kc", &json!({}))], &["kc"], &[]);
+    let counted = || gateway.metric_sum("rig_tokens_without_session_total", &[("issuer", "kc")]);
+    assert_eq!(status(&gateway, &stub.token("a", "alice", "1", &json!({}))), 200);
+    assert_eq!(counted(), 0.0);
+    assert_eq!(status(&gateway, &stub.token("a", "alice", "1", &json!({ "sid": null }))), 200);
+    assert_eq!(counted(), 1.0);
 }
 
 #[test]

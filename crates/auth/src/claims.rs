@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::token_error::TokenError;
 
@@ -18,10 +19,14 @@ pub struct Claims {
     /// The main text of the issuer whose key verified the token. `None` for the static key.
     pub issuer: Option<Arc<str>>,
     /// What tokens are selected by in addition to their claims, each with its kind: `key`, the RFC
-    /// 7638 thumbprint, in base64url, of the issuer's key that verified the token.
+    /// 7638 thumbprint, in base64url, of the issuer's key that verified the token; and those of
+    /// [`Mark`](crate::Mark).
     pub marks: Vec<(&'static str, Box<str>)>,
     /// The difference of clocks that the token's `exp` was checked with.
     pub(crate) leeway: Duration,
+    /// Until when what the issuer says about the token counts; then it is to be verified again.
+    /// `None` if the issuer is not asked about it.
+    pub(crate) checked_until: Option<Instant>,
 }
 
 impl Claims {
@@ -39,6 +44,11 @@ impl Claims {
     /// Returns how long the token stays valid after its `exp`.
     pub fn leeway(&self) -> Duration {
         self.leeway
+    }
+
+    /// Returns `true` if the issuer must be asked about the token before it can be used again.
+    pub fn must_be_checked(&self) -> bool {
+        self.checked_until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// Returns how long, from `now`, the token stays valid.

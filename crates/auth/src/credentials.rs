@@ -155,7 +155,7 @@ fn tokens_in_query<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Co
     let after_semicolons = query.split(';').skip(1).filter_map(|rest| rest.split('&').next());
     let may_be = move |pair: &&str| match memchr3(b'=', b'%', b'+', pair.as_bytes()) {
         Some(at) if pair.as_bytes()[at] == b'=' => {
-            pair.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+            pair.as_bytes().get(..name.len()).is_some_and(|start| is_same_name(start, name))
         }
         Some(_) => true,
         None => false,
@@ -169,11 +169,20 @@ fn tokens_in_query<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Co
         .map(|(_, value)| value)
 }
 
-/// Returns whether a service may read a parameter under this name: some ignore case, blanks around
-/// a name, or the text after a NUL, or read `name[]` as a list of that name.
+/// Returns whether a service may read a parameter or a cookie under this name: some ignore case,
+/// blanks around a name, or the text after a NUL, read `name[]` as a list of that name, or take a
+/// dot, a blank and a bracket in a name for an underscore (PHP).
 fn is_read_as(key: &str, name: &str) -> bool {
     let end = key.find(['\0', '[']).unwrap_or(key.len());
-    key == name || key[..end].trim().eq_ignore_ascii_case(name)
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    [key, &key[..end]].iter().any(|key| is_same_name(key.trim_matches(is_blank).as_bytes(), name))
+}
+
+fn is_same_name(given: &[u8], name: &str) -> bool {
+    let is_same = |(given, name): (&u8, u8)| {
+        given.eq_ignore_ascii_case(&name) || name == b'_' && b". [".contains(given)
+    };
+    given.len() == name.len() && given.iter().zip(name.bytes()).all(is_same)
 }
 
 /// Iterates over the values of a parameter of the query that are not empty, decoded.
@@ -212,12 +221,12 @@ pub fn cookies<'r>(headers: &'r HeaderMap, name: &'r str) -> impl Iterator<Item 
     headers.get_all(COOKIE).into_iter().flat_map(pairs).filter_map(|pair| cookie(pair, name))
 }
 
-/// Removes the cookies of this name with another token than the `verified` ones, so that no service
-/// reads an unverified token. Others stay byte for byte.
-pub fn strip_cookies(headers: &mut HeaderMap, name: &str, verified: &[String]) {
+/// Removes the cookies that a service may read under this name, if their token is not verified.
+/// Others stay byte for byte.
+pub fn strip_cookies(headers: &mut HeaderMap, name: &str, is_verified: impl Fn(&[u8]) -> bool) {
     let is_stray = |pair: &&[u8]| {
-        let token = cookie(pair, name).map(cookie_token).filter(|token| !token.is_empty());
-        token.is_some_and(|token| !verified.iter().any(|verified| verified.as_bytes() == token))
+        let token = cookie_read_as(pair, name).map(cookie_token).filter(|token| !token.is_empty());
+        token.is_some_and(|token| !is_verified(token))
     };
     if !headers.get_all(COOKIE).iter().any(|field| pairs(field).any(|pair| is_stray(&pair))) {
         return;
@@ -244,6 +253,21 @@ fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 fn cookie<'r>(pair: &'r [u8], name: &str) -> Option<&'r [u8]> {
     let at = pair.iter().position(|byte| *byte == b'=')?;
     (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+}
+
+/// Returns the value in `pair` if a service may read the cookie under this name. Some decode names
+/// as UTF-8, others byte by byte, and both drop the blanks of that alphabet.
+fn cookie_read_as<'r>(pair: &'r [u8], name: &str) -> Option<&'r [u8]> {
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    let (given, value) = (&pair[..at], pair[at + 1..].trim_ascii());
+    let is_it = match str::from_utf8(given) {
+        Ok(given) if given.is_ascii() => is_read_as(given, name),
+        utf8 => {
+            let latin1: String = given.iter().map(|byte| char::from(*byte)).collect();
+            is_read_as(&latin1, name) || utf8.is_ok_and(|given| is_read_as(given, name))
+        }
+    };
+    is_it.then_some(value)
 }
 
 /// Returns the token in the value of a cookie, without the quotes that may surround it (RFC 6265,

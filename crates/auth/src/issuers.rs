@@ -14,6 +14,7 @@ use metric::Registry;
 use serde_json::Value;
 
 use crate::claims::Claims;
+use crate::opaque::is_opaque;
 use crate::token_error::TokenError;
 
 mod access;
@@ -23,29 +24,37 @@ mod config;
 mod demand;
 mod discovery;
 mod fetch;
+mod introspection;
 mod keys;
+mod mark;
 mod metrics;
 mod refresh;
 mod refused;
 mod schedule;
 mod signed;
 mod state;
+mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
 
-pub use config::{Audience, IssuerConfig, KeysFrom, OnWithdrawn};
+pub use config::{Audience, IntrospectionConfig, IssuerConfig, KeysFrom, ListsConfig, OnWithdrawn};
 pub use demand::{Refetched, UnknownKeys};
-pub use refresh::{Withdrawn, keep_keys};
+pub use introspection::{Introspected, keep_tokens};
+pub use mark::{EndedMark, Mark, OpenConnections};
+pub use refresh::keep_keys;
 pub use signed::{Kind, SignedJwt};
 pub use state::{CheckedIssuer, IssuerState, check_issuer};
+pub use status::{ListFlaw, ListState, PrefixError, StatusList, StatusListToken, keep_lists};
 
+use introspection::Introspection;
 use keys::IssuerKeys;
 use metrics::IssuerMetrics;
 use refused::TokenMetrics;
 use signed::FETCH_WITHIN;
+use status::StatusLists;
 use token::{Unreadable, UnverifiedJwt, named_issuer};
 
 /// Limit of the length of a token, in bytes.
@@ -69,6 +78,8 @@ pub struct Issuer {
     /// Its settings.
     pub config: IssuerConfig,
     pub(crate) keys: IssuerKeys,
+    introspection: Option<Introspection>,
+    lists: Option<StatusLists>,
     metrics: TokenMetrics,
     observer: OnceLock<Observer>,
 }
@@ -80,10 +91,22 @@ impl Issuers {
     /// Creates issuers that have no keys yet. If two have the same text of `iss`, its tokens are
     /// those of the first.
     pub fn new(configs: Vec<IssuerConfig>) -> Self {
+        Self::with(configs, |config, keys| {
+            Some(Introspection::new(config.introspection.clone()?, config, keys))
+        })
+    }
+
+    fn with(
+        configs: Vec<IssuerConfig>,
+        introspection: impl Fn(&IssuerConfig, &IssuerKeys) -> Option<Introspection>,
+    ) -> Self {
         let metrics = TokenMetrics::default();
-        let issuer = |config| {
+        let issuer = |config: IssuerConfig| {
             let keys = IssuerKeys::new(&config);
-            Arc::new(Issuer { config, keys, metrics: metrics.clone(), observer: OnceLock::new() })
+            let introspection = introspection(&config, &keys);
+            let lists = config.status_lists.clone().map(StatusLists::new);
+            let (metrics, observer) = (metrics.clone(), OnceLock::new());
+            Arc::new(Issuer { config, keys, introspection, lists, metrics, observer })
         };
         let list: Vec<_> = configs.into_iter().map(issuer).collect();
         let mut by_text = HashMap::new();
@@ -126,19 +149,16 @@ impl Issuers {
         self.iter().fold(0, |sum, issuer| sum.wrapping_add(issuer.keys.epoch()))
     }
 
-    /// Parses a token and returns it with the issuer that it names. `None` if it names none of
-    /// these: then it is for the static key, which also refuses what is no token at all.
+    /// Returns what a token is, by its form and the issuer that it names.
     ///
     /// # Errors
     /// Fails if the token is encrypted, or one of these issuers gave it a claim twice.
-    pub(crate) fn recognize<'t>(
-        &self,
-        token: &'t str,
-    ) -> Result<Option<(&Arc<Issuer>, UnverifiedJwt<'t>)>, TokenError> {
-        match UnverifiedJwt::parse(token) {
+    pub(crate) fn recognize<'t>(&self, token: &'t str) -> Result<Recognized<'_, 't>, TokenError> {
+        match UnverifiedJwt::parse(token, MAX_TOKEN) {
             Ok(jwt) => {
                 let iss = jwt.claims.get("iss").and_then(Value::as_str);
-                Ok(iss.and_then(|iss| self.get(iss)).map(|issuer| (issuer, jwt)))
+                let issuer = iss.and_then(|iss| self.get(iss));
+                Ok(issuer.map_or(Recognized::Other, |issuer| Recognized::Jwt(issuer, jwt)))
             }
             Err(Unreadable::Encrypted) => {
                 if !self.0.has_logged_encrypted.swap(true, Relaxed) {
@@ -152,12 +172,35 @@ impl Issuers {
             Err(Unreadable::Claims { payload, error: JsonError::Duplicate { .. } }) => {
                 match named_issuer(&payload).and_then(|iss| self.get(&iss)) {
                     Some(issuer) => Err(issuer.refused(TokenError::Duplicate)),
-                    None => Ok(None),
+                    None => Ok(Recognized::Other),
                 }
             }
-            Err(_) => Ok(None),
+            Err(Unreadable::Parts) if token.len() <= MAX_TOKEN && is_opaque(token) => {
+                Ok(self.introspecting(token).map_or(Recognized::Other, Recognized::Opaque))
+            }
+            Err(_) => Ok(Recognized::Other),
         }
     }
+
+    /// Returns the issuer of an opaque token: the one with the longest prefix that fits, and is not
+    /// the whole token.
+    fn introspecting(&self, token: &str) -> Option<&Arc<Issuer>> {
+        let prefix = |issuer: &Arc<Issuer>| {
+            let prefix = &issuer.config.introspection.as_ref()?.prefix;
+            (token.starts_with(prefix) && token.len() > prefix.len()).then_some(prefix.len())
+        };
+        self.iter().filter(|issuer| prefix(issuer).is_some()).max_by_key(|issuer| prefix(issuer))
+    }
+}
+
+/// What a token is, before anything of it is verified.
+pub(crate) enum Recognized<'i, 't> {
+    /// A JWT that names this issuer.
+    Jwt(&'i Arc<Issuer>, UnverifiedJwt<'t>),
+    /// A token that only this issuer can read.
+    Opaque(&'i Arc<Issuer>),
+    /// Anything else: it is for the static key, which also refuses what is no token at all.
+    Other,
 }
 
 impl Issuer {
@@ -167,22 +210,53 @@ impl Issuer {
         let _ = self.observer.set(Box::new(observer));
     }
 
-    /// Verifies an access token of this issuer. An unknown key is no refusal yet.
+    /// Verifies an access token of this issuer, as far as that is possible without asking it.
+    ///
+    /// # Errors
+    /// [`TokenError::Unasked`], which is no refusal yet, if it must be asked.
     pub(crate) fn accept(&self, jwt: UnverifiedJwt<'_>) -> Result<Claims, TokenError> {
         let key = jwt.header().and_then(|header| self.authenticate(&jwt, &header, Kind::Access));
-        key.and_then(|key| self.check_access(jwt.claims, key)).map_err(|error| match error {
-            TokenError::UnknownKey => error,
+        let claims = key.and_then(|key| self.check_access(jwt.claims, vec![("key", key)]));
+        self.decided(claims.and_then(|claims| self.with_status(claims)))
+    }
+
+    /// Counts a refusal, if it is one.
+    fn decided(&self, verdict: Result<Claims, TokenError>) -> Result<Claims, TokenError> {
+        verdict.map_err(|error| match error {
+            TokenError::Unasked => error,
+            TokenError::UnknownKey => TokenError::Unasked,
+            // The keys are being fetched for the first time.
+            TokenError::Unavailable if !self.keys.demand.has_ended() => TokenError::Unasked,
             error => self.refused(error),
         })
     }
 
-    /// Verifies an access token of this issuer. If it has no such key, its keys are fetched first.
+    /// Accepts an opaque token of this issuer if the issuer was asked about it a short while ago.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub(crate) fn accept_opaque(&self, token: &str) -> Result<Claims, TokenError> {
+        self.decided(self.introspected(token))
+    }
+
+    /// Accepts an opaque token of this issuer if the issuer says that it is active.
+    pub(crate) async fn accept_opaque_asking(self: &Arc<Self>, token: &str) -> Result<Claims, TokenError> {
+        self.introspect(token, FETCH_WITHIN).await.map_err(|error| self.refused(error))
+    }
+
+    /// Verifies an access token of this issuer. If it has no such key, its keys are fetched first;
+    /// so is the status list that the token refers to.
     pub(crate) async fn accept_fetching(&self, jwt: UnverifiedJwt<'_>) -> Result<Claims, TokenError> {
         let key = match jwt.header() {
             Ok(header) => self.authenticate_fetching(&jwt, &header, Kind::Access, FETCH_WITHIN).await,
             Err(error) => Err(error),
         };
-        key.and_then(|key| self.check_access(jwt.claims, key)).map_err(|error| self.refused(error))
+        let claims = key.and_then(|key| self.check_access(jwt.claims, vec![("key", key)]));
+        let claims = match claims {
+            Ok(claims) => self.with_status_fetched(claims, FETCH_WITHIN).await,
+            Err(error) => Err(error),
+        };
+        claims.map_err(|error| self.refused(error))
     }
 }
 

@@ -12,6 +12,9 @@ pub use public_key::{KeyFlaw, PublicKey};
 /// Limit of the keys in a set. A larger set is refused as a whole.
 const MAX_KEYS: usize = 256;
 
+/// Limit of what an error shows of a document, in characters.
+const SHOWN: usize = 200;
+
 /// Limit of the keys that one token is tried with.
 const MAX_CHOICES: usize = 8;
 
@@ -56,7 +59,9 @@ impl KeySet {
     /// # Errors
     /// Fails if the document is not a set, or none of its keys can be used.
     pub fn parse(json: &[u8]) -> Result<Self, KeySetError> {
-        let set = document::from_slice(json).map_err(|error| KeySetError::Json(error.to_string()))?;
+        // The path to a doubled member is as long as its names, which are foreign.
+        let cut = |text: String| text.chars().take(SHOWN).collect();
+        let set = document::from_slice(json).map_err(|error| KeySetError::Json(cut(error.to_string())))?;
         let Some(Value::Array(list)) = set.get("keys") else { return Err(KeySetError::NoSet) };
         if list.len() > MAX_KEYS {
             return Err(KeySetError::TooMany(list.len()));

@@ -15,6 +15,7 @@ mod keys;
 mod opaque;
 mod origin;
 mod provider_client;
+mod secret_file;
 mod token_error;
 mod verifier;
 
@@ -25,8 +26,10 @@ pub use credentials::{
     Credential, TokenPlace, TokenSources, bearer_tokens, cookies, parameters, strip_cookies,
 };
 pub use issuers::{
-    Audience, CheckedIssuer, Issuer, IssuerConfig, IssuerState, Issuers, KeysFrom, Kind, OnWithdrawn,
-    Refetched, SignedJwt, UnknownKeys, Withdrawn, check_issuer, keep_keys,
+    Audience, CheckedIssuer, EndedMark, Introspected, IntrospectionConfig, Issuer, IssuerConfig, IssuerState,
+    Issuers, KeysFrom, Kind, ListFlaw, ListState, ListsConfig, Mark, OnWithdrawn, OpenConnections,
+    PrefixError, Refetched, SignedJwt, StatusList, StatusListToken, UnknownKeys, check_issuer, keep_keys,
+    keep_lists, keep_tokens,
 };
 pub use key::{Algorithms, AlgorithmsError, KeyError, KeySource};
 pub use key_set::{KeyFlaw, KeySet, KeySetError, PublicKey, SkippedKey};
@@ -34,5 +37,6 @@ pub use keys::{ConfiguredKey, Keys, TokenKey};
 pub use opaque::is_opaque;
 pub use origin::{Sender, hosts, split_port};
 pub use provider_client::{ProviderAccess, ProviderClient, RequestError, RequestLimits};
+pub use secret_file::{SecretFile, basic_credentials};
 pub use token_error::TokenError;
 pub use verifier::{TokenConfig, Verifier};

@@ -36,8 +36,9 @@ pub struct ProviderClient {
 /// Where a client may connect, and whom it trusts.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderAccess {
-    /// The URIs that the operator has named: the issuer, and others in the settings. Their hosts
-    /// may be anywhere; those that documents of the issuer name may not.
+    /// The issuer. Its host may be anywhere; those that its documents name may not.
+    pub issuer: Option<Uri>,
+    /// Other URIs in the settings. Their hosts may be anywhere too, at their ports.
     pub named: Vec<Uri>,
     /// Certificate authorities that are trusted in addition to those of the system. Read again when
     /// the file changes.
@@ -82,7 +83,7 @@ pub enum RequestError {
 impl ProviderClient {
     /// Creates a client. Opens nothing before the first request.
     pub fn new(access: ProviderAccess) -> Self {
-        let reach = Reach::new(&access.named, access.insecure_http);
+        let reach = Reach::new(access.issuer.as_ref(), &access.named, access.insecure_http);
         Self { clients: Clients::new(reach, access.ca_file) }
     }
 
@@ -153,13 +154,22 @@ impl ProviderClient {
         limits: RequestLimits,
     ) -> Result<Response<Bytes>, RequestError> {
         headers.insert(USER_AGENT, AGENT);
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = headers;
+        let request = || {
+            let mut request = Request::new(Full::new(body.clone()));
+            *request.method_mut() = method.clone();
+            *request.uri_mut() = uri.clone();
+            *request.headers_mut() = headers.clone();
+            request
+        };
         let exchange = async {
             let client = self.clients.current().await?;
-            let answer = client.request(request).await.map_err(|error| unreachable(&error))?;
+            let answer = match client.request(request()).await {
+                // The server may have closed a connection that was kept open. Every request here
+                // can be repeated.
+                Err(error) if !error.is_connect() => client.request(request()).await,
+                answer => answer,
+            };
+            let answer = answer.map_err(|error| unreachable(&error))?;
             let (head, body) = answer.into_parts();
             let is_encoded = |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
             if head.headers.get(CONTENT_ENCODING).is_some_and(is_encoded) {

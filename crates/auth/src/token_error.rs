@@ -9,9 +9,22 @@ pub enum TokenError {
     /// The issuer has no key with the `kid` of the token, as far as is known.
     #[error("Invalid signature")]
     UnknownKey,
-    /// The issuer's keys were never fetched, or are too old. Trying again later may succeed.
-    #[error("the keys of the issuer cannot be fetched")]
+    /// Only the issuer can decide, and it has not been asked yet: it has no such key as far as is
+    /// known, or it alone can read the token, or knows its status. Has the text of a key that does
+    /// not exist, so that it says nothing about the keys.
+    #[error("Invalid signature")]
+    Unasked,
+    /// The issuer's keys were never fetched, or are too old; or it cannot be asked about the token.
+    /// Trying again later may succeed.
+    #[error("the issuer cannot be asked")]
     Unavailable,
+    /// The issuer says that the token is not active (RFC 7662, section 2.2), or its status is not
+    /// valid (Token Status List, section 7.1).
+    #[error("the issuer has revoked the token, or does not know it")]
+    Inactive,
+    /// The claim `status` does not refer to an entry of a status list that is accepted.
+    #[error("the claim /status refers to no entry of a status list that is accepted")]
+    Status,
     /// Five parts (RFC 7516).
     #[error("encrypted tokens are not supported")]
     Encrypted,
@@ -69,7 +82,10 @@ impl TokenError {
         match self {
             Self::Signature => "signature",
             Self::UnknownKey => "unknown_key",
+            Self::Unasked => "unasked",
             Self::Unavailable => "unavailable",
+            Self::Inactive => "inactive",
+            Self::Status => "status",
             Self::Encrypted => "encrypted",
             Self::Type => "type",
             Self::Expired => "expired",

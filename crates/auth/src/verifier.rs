@@ -11,7 +11,7 @@ use jsonwebtoken::{Header, decode_header};
 use serde_json::{Map, Value};
 
 use crate::claims::{Claims, check_times, is_one_of, now};
-use crate::issuers::{Issuers, MAX_TOKEN};
+use crate::issuers::{Issuers, MAX_TOKEN, Recognized};
 use crate::key::Algorithms;
 use crate::keys::Keys;
 use crate::token_error::TokenError;
@@ -73,21 +73,22 @@ impl Verifier {
     /// Verifies a token and returns its claims. Never waits.
     ///
     /// # Errors
-    /// See [`TokenError`]. [`TokenError::UnknownKey`], which is not counted, if the issuer may have
-    /// published the key since its keys were fetched: [`verify_fetching`](Self::verify_fetching)
-    /// then decides.
+    /// See [`TokenError`]. [`TokenError::Unasked`], which is not counted, if the issuer must be
+    /// asked: [`verify_fetching`](Self::verify_fetching) then decides.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if self.issuers.is_empty() {
             return self.verify_with_static_key(token);
         }
         match self.issuers.recognize(token)? {
-            Some((issuer, jwt)) => issuer.accept(jwt),
-            None => self.verify_with_static_key(token),
+            Recognized::Jwt(issuer, jwt) => issuer.accept(jwt),
+            Recognized::Opaque(issuer) => issuer.accept_opaque(token),
+            Recognized::Other => self.verify_with_static_key(token),
         }
     }
 
     /// Verifies a token as [`verify`](Self::verify) does. If its issuer has no such key, the
-    /// issuer's keys are fetched, for at most five seconds, and the token is verified once more.
+    /// issuer's keys are fetched, for at most five seconds, and the token is verified once more. If
+    /// only the issuer can read the token or knows its status, it is asked, for as long.
     ///
     /// # Errors
     /// See [`TokenError`].
@@ -96,8 +97,10 @@ impl Verifier {
             return self.verify_with_static_key(token);
         }
         match self.issuers.recognize(token)? {
-            Some((issuer, jwt)) => issuer.accept_fetching(jwt).await,
-            None => self.verify_with_static_key(token),
+            Recognized::Jwt(issuer, jwt) => issuer.accept_fetching(jwt).await,
+            // Boxed, so that JWTs do not have the space for it.
+            Recognized::Opaque(issuer) => Box::pin(issuer.accept_opaque_asking(token)).await,
+            Recognized::Other => self.verify_with_static_key(token),
         }
     }
 
@@ -110,7 +113,7 @@ impl Verifier {
         };
         let expires_at = self.check(&claims)?;
         let leeway = self.config.leeway;
-        Ok(Claims { map: claims, expires_at, issuer: None, marks: Vec::new(), leeway })
+        Ok(Claims { map: claims, expires_at, issuer: None, marks: Vec::new(), leeway, checked_until: None })
     }
 
     /// Returns the signed payload of a token (RFC 7515, section 5.2); `None` if the signature is

@@ -38,8 +38,10 @@ pub(crate) enum NotTaken<E> {
 /// Why a statement could not be checked or kept.
 #[derive(Debug)]
 pub(crate) enum Unavailable {
-    /// The keys of the issuer cannot be fetched.
+    /// The keys of the issuer cannot be fetched, or not enough of them were asked for.
     Keys,
+    /// The token that transmitters present cannot be read from its file.
+    NoToken,
     /// Too many statements are checked.
     Busy,
     /// A revocation is in force at most until the process exits.
@@ -51,6 +53,7 @@ impl Unavailable {
     pub(crate) fn text(&self) -> &'static str {
         match self {
             Self::Keys => "the keys of the issuer cannot be fetched",
+            Self::NoToken => "the token of transmitters cannot be read",
             Self::Busy => "too many statements are checked",
             Self::NotKept => "the revocation could not be stored",
         }
@@ -122,7 +125,7 @@ impl Feeds {
                 StatementResult::Invalid
             }
             Err(NotTaken::Unavailable(error)) => {
-                if issuer.log.allows() {
+                if issuer.log_of_unavailable.allows() {
                     let (feed, reason) = (feed.as_str(), error.text());
                     tracing::warn!(
                         issuer = &**id,

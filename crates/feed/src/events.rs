@@ -10,7 +10,7 @@ use listener::Body;
 
 use crate::answer;
 use crate::bearer::only_bearer;
-use crate::check::{Asked, NotTaken};
+use crate::check::{Asked, NotTaken, Unavailable};
 use crate::feeds::Feeds;
 use crate::issuer::IssuerFeeds;
 use crate::metrics::{FeedName, StatementResult};
@@ -56,6 +56,17 @@ impl fmt::Display for EventRefused {
     }
 }
 
+/// Checks the token of the transmitter, if it must present one.
+fn authenticate(issuer: &IssuerFeeds, headers: &HeaderMap) -> Result<(), NotTaken<EventRefused>> {
+    match &issuer.bearer {
+        None => Ok(()),
+        // Transmitters do not repeat what is refused.
+        Some(bearer) if bearer.current().is_none() => Err(NotTaken::Unavailable(Unavailable::NoToken)),
+        Some(bearer) if only_bearer(headers).is_some_and(|given| bearer.is(given.as_bytes())) => Ok(()),
+        Some(_) => Err(NotTaken::Refused(EventRefused::Transmitter)),
+    }
+}
+
 /// Answers a pushed event: 202 once it is carried out and kept.
 pub(crate) async fn answer(
     feeds: &Feeds,
@@ -63,16 +74,12 @@ pub(crate) async fn answer(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let is_known = issuer
-        .bearer
-        .as_ref()
-        .is_none_or(|bearer| only_bearer(headers).is_some_and(|given| bearer.is(given.as_bytes())));
-    let result = match is_known {
-        true => take(feeds, issuer, FeedName::Events, &body).await,
-        false => {
-            let refused = Err(NotTaken::Refused(EventRefused::Transmitter));
-            feeds.conclude(issuer, FeedName::Events, &refused);
-            refused
+    let result = match authenticate(issuer, headers) {
+        Ok(()) => take(feeds, issuer, FeedName::Events, &body).await,
+        Err(not_taken) => {
+            let result = Err(not_taken);
+            feeds.conclude(issuer, FeedName::Events, &result);
+            result
         }
     };
     match result {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts as RequestHead;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Body as HttpBody;
 use identity::{FeedConfig, PollConfig, SeenSessions};
 use listener::{Body, BoxError, CountedBody, read_counted};
@@ -16,6 +16,7 @@ use metric::Registry;
 use node::Node;
 use session::Sessions;
 
+use crate::check::{NotTaken, Unavailable};
 use crate::issuer::{IssuerFeeds, LastStatement};
 use crate::metrics::{FeedName, Metrics};
 use crate::signatures::Signatures;
@@ -110,16 +111,27 @@ impl Feeds {
         if head.method != Method::POST {
             return answer::method_not_allowed();
         }
+        // Counted and logged: a provider shows nothing of what it is answered.
+        let not_taken = |reason: NotTaken<String>| self.conclude(issuer, feed, &Err(reason));
+        let refused = |reason: String| not_taken(NotTaken::Refused(reason));
         if listener::is_coded(&head.headers) && !body.is_end_stream() {
+            refused("the body has a content-encoding".to_owned());
             return answer::coded();
         }
         let expected = media_type(feed);
         if !is_of_type(&head.headers, expected) {
+            refused(format!("the content-type is not {expected}"));
             return answer::unsupported(expected);
         }
         let (body, counted) = match read_counted(body, MAX_BODY, self.body_timeout, &self.memory).await {
             Ok(read) => read,
-            Err(error) => return answer::unread(error),
+            Err(error) => {
+                match error.status() {
+                    StatusCode::SERVICE_UNAVAILABLE => not_taken(NotTaken::Unavailable(Unavailable::Busy)),
+                    _ => refused(error.to_string()),
+                }
+                return answer::unread(error);
+            }
         };
         // While it waits, it is counted even if it came in one piece.
         let counted = counted.unwrap_or_else(|| CountedBody::new(body.len(), &self.memory));

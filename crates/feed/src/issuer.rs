@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use auth::SecretFile;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use identity::{FeedConfig, SeenSessions};
 use listener::LogLimiter;
@@ -14,7 +15,6 @@ use tokio::time::sleep;
 
 use crate::feeds::Feed;
 use crate::metrics::{FeedName, StatementResult};
-use crate::secret_file::SecretFile;
 use crate::signatures::Signatures;
 
 /// Limit of statements of an issuer that are checked at once. Others wait.
@@ -42,6 +42,8 @@ pub(crate) struct IssuerFeeds {
     /// The secret of the client that fetches.
     pub(crate) poll_secret: Option<SecretFile>,
     pub(crate) log: LogLimiter,
+    /// Limits lines about statements that could not be taken: forged ones do not hide them.
+    pub(crate) log_of_unavailable: LogLimiter,
     failures: DefaultDirectRateLimiter,
     last: Mutex<BTreeMap<FeedName, LastStatement>>,
 }
@@ -73,6 +75,7 @@ impl IssuerFeeds {
             bearer,
             poll_secret,
             log: LogLimiter::new(),
+            log_of_unavailable: LogLimiter::new(),
             failures: RateLimiter::direct(Quota::per_second(FAILURES)),
             last: Mutex::default(),
         }

@@ -17,7 +17,6 @@ mod issuer;
 mod logout;
 mod metrics;
 mod poll;
-mod secret_file;
 mod signatures;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod answer;
 mod http;
 mod token;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ struct Poller<'f> {
     credentials: ClientCredentials<'f>,
     /// What has to be reported to the transmitter. Reported again until it has answered.
     done: Done,
+    /// The ids of the last answer.
+    last: HashSet<String>,
     log: LogLimiter,
 }
 
@@ -110,8 +113,9 @@ impl<'f> Poller<'f> {
         let url = config.url.parse().map_err(|_| "its URL is none")?;
         let secret = issuer.poll_secret.as_ref().ok_or("there is no secret")?;
         let credentials = ClientCredentials::new(config, secret).map_err(|_| "the URL for tokens is none")?;
-        let (interval, done, log) = (config.interval, Done::default(), LogLimiter::new());
-        Ok(Self { feeds, issuer, http, url, interval, credentials, done, log })
+        let (interval, log) = (config.interval, LogLimiter::new());
+        let (done, last) = Default::default();
+        Ok(Self { feeds, issuer, http, url, interval, credentials, done, last, log })
     }
 
     /// Never returns.
@@ -162,12 +166,16 @@ impl<'f> Poller<'f> {
         let events = self.fetch(most).await?;
         self.done = Done::default();
         let Events { sets, is_more } = events;
-        let is_more = is_more && !sets.is_empty() || sets.len() > most;
+        // A transmitter that sends none although more wait, or what it has sent before, is not
+        // asked in a loop.
+        let is_new = sets.iter().any(|(id, _)| !self.last.contains(id));
+        let is_more = (is_more || sets.len() > most) && is_new;
+        self.last = sets.iter().map(|(id, _)| id.clone()).collect();
         let (feeds, issuer) = (self.feeds, self.issuer);
-        let take = |(id, set): (String, Value)| async move {
+        let take = |(id, set): (String, Option<String>)| async move {
             let taken = match &set {
-                Value::String(token) => events::take(feeds, issuer, FeedName::Poll, token.as_bytes()).await,
-                _ => Err(NotTaken::Refused(EventRefused::NotAToken)),
+                Some(token) => events::take(feeds, issuer, FeedName::Poll, token.as_bytes()).await,
+                None => Err(NotTaken::Refused(EventRefused::NotAToken)),
             };
             (id, taken)
         };
@@ -187,12 +195,17 @@ impl<'f> Poller<'f> {
         if let Some(reason) = is_missing {
             return Err(reason.to_owned());
         }
-        // A transmitter that sends none although more wait is not asked in a loop.
         Ok(if is_more { Next::AtOnce } else { Next::Later })
     }
 
     async fn fetch(&mut self, most: usize) -> Result<Events, String> {
-        let body = json!({ "maxEvents": most, "ack": self.done.accepted, "setErrs": self.done.refused });
+        // A transmitter that may hold the answer back does so for longer than connections live.
+        let body = json!({
+            "maxEvents": most,
+            "returnImmediately": true,
+            "ack": self.done.accepted,
+            "setErrs": self.done.refused,
+        });
         let body = Bytes::from(body.to_string());
         let mut response = self.post(body.clone()).await?;
         if response.status() == StatusCode::UNAUTHORIZED {

@@ -20,7 +20,8 @@ pub trait Recipient: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct Failure {
-    /// The cause, for the log. Contains nothing that the recipient chooses freely.
+    /// The cause, for the log. Of what the recipient chooses freely it contains the names in a
+    /// certificate at most, cut.
     pub cause: String,
     /// How long the recipient asks to wait.
     pub retry_after: Option<Duration>,

@@ -40,6 +40,9 @@ const IDLE: Duration = Duration::from_secs(20);
 /// How many bytes of an answer are read. Above that, its connection is closed.
 const ANSWER: u64 = 64 << 10;
 
+/// The longest text of a cause, in characters.
+const LONGEST_CAUSE: usize = 300;
+
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
@@ -93,7 +96,15 @@ impl WebHook {
     async fn post(&self, event: &Event) -> Result<(), Failure> {
         let deadline = Instant::now() + WITHIN;
         let late = |_| Failure::new(format!("no answer within {} s", WITHIN.as_secs()));
-        let answer = timeout_at(deadline, self.client.request(self.request(event))).await.map_err(late)?;
+        let exchange = async {
+            match self.client.request(self.request(event)).await {
+                // The receiver may have closed a connection that was kept open. Reports can be
+                // repeated.
+                Err(error) if !error.is_connect() => self.client.request(self.request(event)).await,
+                answer => answer,
+            }
+        };
+        let answer = timeout_at(deadline, exchange).await.map_err(late)?;
         let answer = answer.map_err(|error| Failure::new(in_full(&error)))?;
         let (status, retry_after) = (answer.status(), retry_after(answer.status(), answer.headers()));
         // Read so that the connection can be used again. What it says does not matter, nor whether
@@ -132,10 +143,11 @@ async fn discard(body: impl Body<Data = Bytes, Error: Error>) {
     }
 }
 
-/// Returns the text of an error with its sources.
+/// Returns the text of an error with its sources, cut: one of TLS may list every name of a
+/// certificate.
 fn in_full(error: &(dyn Error + 'static)) -> String {
     let errors = successors(Some(error), |error| (*error).source()).map(ToString::to_string);
-    errors.collect::<Vec<_>>().join(": ")
+    errors.collect::<Vec<_>>().join(": ").chars().take(LONGEST_CAUSE).collect()
 }
 
 /// Shows the host only: the path of a web hook may be as secret as its secrets.

@@ -219,7 +219,10 @@ fn stream_status(event: &Map<String, Value>) -> Result<StreamStatus, Refused> {
 fn matters(name: EventName, event: &Map<String, Value>) -> bool {
     let says = |member: &str| event.get(member).and_then(Value::as_str).unwrap_or_default();
     match name {
-        EventName::CredentialChange => matches!(says("change_type"), "revoke" | "update" | "delete"),
+        // Some transmitters write the past tense. What cannot be understood may be for the worse.
+        EventName::CredentialChange => {
+            !["create", "created"].iter().any(|word| word.eq_ignore_ascii_case(says("change_type")))
+        }
         EventName::AssuranceLevelChange => says("change_direction") == "decrease",
         EventName::DeviceComplianceChange => says("current_status") == "not-compliant",
         _ => true,

@@ -51,7 +51,9 @@ pub fn global_revocation(
     // The draft does not require it.
     let id = assertion.text("jti").map_err(GtrRefused::Assertion)?;
     let body = body.and_then(Value::as_object).ok_or(GtrRefused::Request(Fault::Json.of("body")))?;
-    let subject = body.get("sub_id").ok_or(GtrRefused::Request(Fault::Missing.of("sub_id")))?;
+    // The first drafts had another name.
+    let subject = body.get("sub_id").or_else(|| body.get("subject"));
+    let subject = subject.ok_or(GtrRefused::Request(Fault::Missing.of("sub_id")))?;
     let subject = Reader { config, place: "sub_id" }.read(subject).map_err(GtrRefused::Request)?;
     let selected = match subject {
         Subject::Selected(selected) if !selected.is_empty() => selected,

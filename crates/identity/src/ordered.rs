@@ -87,14 +87,16 @@ impl Happened {
     /// these tokens have expired since.
     pub(crate) fn order(&self, tokens: Tokens<'_>, claim: &str, value: SessionName) -> Option<Ordered> {
         let happened_at = after_1970(self.at);
-        let ends_at = happened_at + tokens.kept;
+        // Whole seconds, like the `iat` that sessions are compared by; 0 before 1970.
+        let issued_up_to = self.at as u64 + MEANT;
+        // A token may have been issued at the end of that second.
+        let ends_at = after_1970(issued_up_to as f64 + 1.0) + tokens.kept;
         (ends_at > after_1970(self.now)).then(|| Ordered {
             claim: claim.to_owned(),
             value,
             issuer_id: tokens.id.clone(),
             issuer: tokens.issuer.clone(),
-            // Whole seconds, like the `iat` that sessions are compared by; 0 before 1970.
-            issued_up_to: self.at as u64 + MEANT,
+            issued_up_to,
             ends_at,
             mode: self.mode,
             reason: self.reason.clone(),

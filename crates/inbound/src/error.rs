@@ -77,7 +77,7 @@ pub(crate) enum ConnectError {
 }
 
 /// The keys of a token's issuer were never fetched, or are too old.
-const NO_KEYS: &str = "The keys of the token's issuer cannot be fetched.";
+const NO_KEYS: &str = "The issuer of the token cannot be asked.";
 
 impl From<IdentityError> for ConnectError {
     fn from(error: IdentityError) -> Self {

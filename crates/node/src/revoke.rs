@@ -177,6 +177,11 @@ impl Node {
         }
     }
 
+    /// Returns `true` if a connection of this node is open whose token this selects.
+    pub fn has_connections_of(&self, selector: &Selector) -> bool {
+        self.sessions().affected(selector, None).connections > 0
+    }
+
     /// Terminates the connections of tokens with a [mark](session::Selected::Mark), at this node
     /// only: each node of a cluster learns by itself what the mark says. The tokens stay legal. The
     /// log has a record of it, and the audit log a line. Returns the record, with the receipt of

@@ -9,7 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use auth::{Claims, TokenError, TokenPlace, TokenSources, Verifier, cookies, strip_cookies};
+use auth::{Claims, TokenError, TokenSources, Verifier, strip_cookies};
+use http::header::COOKIE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
@@ -85,10 +86,11 @@ impl Access {
 
     /// Registers a request with the sessions of its tokens. If it has several tokens, all must be
     /// valid, since the service may read any of them (RFC 6750, section 2). A cookie that was not
-    /// considered is removed before the request is forwarded.
+    /// considered, and that a service may read as the token, is removed before the request is
+    /// forwarded.
     ///
-    /// Never waits: fails with [`TokenError::UnknownKey`] if [`fetch_keys`](Self::fetch_keys) is to
-    /// wait for the key of a token.
+    /// Never waits: fails with [`TokenError::Unasked`] if the issuer of a token is to be
+    /// [asked](Self::ask) first.
     ///
     /// # Errors
     /// Fails if there is no token, or one of them is invalid or revoked.
@@ -110,22 +112,24 @@ impl Access {
                 registrations.push(registration);
             }
         }
-        if let Some(name) = sources.cookie.as_deref().filter(|_| first.place != TokenPlace::Cookie)
-            && cookies(&head.headers, name).next().is_some()
+        if let Some(name) = &sources.cookie
+            && head.headers.contains_key(COOKIE)
         {
+            // Borrowed from the headers that lose the cookies.
             let verified: Vec<_> = texts.iter().chain([&first.token]).map(|text| text.to_string()).collect();
-            strip_cookies(&mut head.headers, name, &verified);
+            let is_verified = |token: &[u8]| verified.iter().any(|verified| verified.as_bytes() == token);
+            strip_cookies(&mut head.headers, name, is_verified);
         }
         let session = InSession { in_flight, _registration: registration, _others: registrations };
         Ok((AdmittedTokens { first: token, others }, session))
     }
 
-    /// Waits for the keys of tokens that name one that is not known. Afterwards,
-    /// [`admit`](Self::admit) decides.
+    /// Asks the issuers of tokens, as far as they must be asked. Afterwards, [`admit`](Self::admit)
+    /// decides.
     ///
     /// # Errors
     /// Fails if a token is not valid, such as because its key does not exist.
-    pub(crate) async fn fetch_keys(&self, sources: &TokenSources, head: &Parts) -> Result<(), TokenError> {
+    pub(crate) async fn ask(&self, sources: &TokenSources, head: &Parts) -> Result<(), TokenError> {
         for credential in sources.credentials(&head.headers, head.uri.query()) {
             self.verifier.verify_fetching(&credential.token).await?;
         }
@@ -145,7 +149,7 @@ impl Access {
     fn verify(&self, text: &str) -> Result<Arc<Token>, Unauthenticated> {
         // Read before the key is used: tokens verified with an older key are verified again.
         let generation = self.verifier.generation();
-        if let Some(token) = self.verified.get(text).filter(|token| token.generation == generation) {
+        if let Some(token) = self.verified.get(text).filter(|token| token.is_of(generation)) {
             let ended = token.has_ended();
             let result = if ended { TokenCacheResult::Ended } else { TokenCacheResult::Hit };
             self.metrics.token_cache(result);
@@ -193,6 +197,12 @@ impl AdmittedTokens {
 }
 
 impl Token {
+    /// Returns `true` if it was verified with the keys of this generation, and its issuer need not
+    /// be asked again.
+    fn is_of(&self, generation: u64) -> bool {
+        self.generation == generation && !self.claims.must_be_checked()
+    }
+
     fn has_ended(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         now.as_secs() >= self.claims.expires_at.saturating_add(self.claims.leeway().as_secs())

@@ -44,7 +44,7 @@ impl Rejection {
             Self::Invalid(text) => return Bytes::from(text.clone()),
             Self::BrokerUnavailable => b"The message broker cannot be reached.",
             Self::NoLease => b"The node has lost contact with the other nodes.",
-            Self::NoKeys => b"The keys of the token's issuer cannot be fetched.",
+            Self::NoKeys => b"The issuer of the token cannot be asked.",
         })
     }
 

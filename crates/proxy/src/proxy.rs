@@ -66,8 +66,8 @@ type Begun = (Arc<Route>, Prepared, Account);
 enum NotBegun {
     /// It is answered at once.
     Answered(Box<Answer>),
-    /// One of its tokens names an unknown key of its issuer.
-    KeyUnknown(Box<Found<'static>>),
+    /// The issuer of one of its tokens must be asked first.
+    Unasked(Box<Found<'static>>),
 }
 
 /// A request whose endpoint is known.
@@ -81,8 +81,11 @@ struct Found<'p> {
     account: Account,
 }
 
-/// A token names an unknown key of its issuer.
-const KEY_UNKNOWN: Rejection = Rejection::Unauthenticated(Unauthenticated::Token(TokenError::UnknownKey));
+/// The issuer of a token must be asked about it.
+const UNASKED: Rejection = Rejection::Unauthenticated(Unauthenticated::Token(TokenError::Unasked));
+
+/// The issuer of a token could not be asked about it.
+const UNAVAILABLE: Rejection = Rejection::Unauthenticated(Unauthenticated::Token(TokenError::Unavailable));
 
 /// The proxy of a node.
 pub struct Proxy {
@@ -135,13 +138,14 @@ impl Proxy {
         // The work before the service is called is in functions of their own, so that their local
         // variables do not enlarge this future.
         let mut begun = self.begin(request, &peer, origin);
-        if let Err(NotBegun::KeyUnknown(found)) = begun {
+        if let Err(NotBegun::Unasked(found)) = begun {
             begun = Box::pin(self.begin_later(found, &peer, origin)).await;
         }
         let (route, prepared, mut account) = match begun {
             Ok(begun) => begun,
             Err(NotBegun::Answered(answer)) => return *answer,
-            Err(NotBegun::KeyUnknown(found)) => return self.refuse(KEY_UNKNOWN, found.account, origin),
+            // What the issuer has said could not be kept for as long as it took to use it.
+            Err(NotBegun::Unasked(found)) => return self.refuse(UNAVAILABLE, found.account, origin),
         };
         let exchange = Exchange { proxy: self, route: &route, peer: &peer, origin };
         // Boxed: the listener moves the future of a request several times before it is polled.
@@ -209,10 +213,10 @@ impl Proxy {
         let exchange = Exchange { proxy: self, route: &route, peer, origin };
         let prepared = match exchange.admit(&mut head) {
             Ok(admission) => exchange.prepare(head, &path, body, trace, admission, &mut account),
-            Err(KEY_UNKNOWN) => {
+            Err(UNASKED) => {
                 let path = Cow::Owned(path.into_owned());
                 let found = Found { route, head, path, body, trace, account };
-                return Err(NotBegun::KeyUnknown(Box::new(found)));
+                return Err(NotBegun::Unasked(Box::new(found)));
             }
             Err(refusal) => Err(refusal),
         };
@@ -222,7 +226,7 @@ impl Proxy {
         }
     }
 
-    /// Waits for the keys of a request's tokens, then admits and prepares it.
+    /// Asks the issuers of a request's tokens, then admits and prepares it.
     async fn begin_later(
         &self,
         found: Box<Found<'static>>,
@@ -230,7 +234,7 @@ impl Proxy {
         origin: Option<&HeaderValue>,
     ) -> Result<Begun, NotBegun> {
         if let Some(sources) = &found.route.token_sources
-            && let Err(error) = self.access.fetch_keys(sources, &found.head).await
+            && let Err(error) = self.access.ask(sources, &found.head).await
         {
             let refusal = Unauthenticated::from(error).into();
             return Err(NotBegun::Answered(Box::new(self.refuse(refusal, found.account, origin))));

@@ -51,7 +51,7 @@ pub(crate) enum Rejection {
     BrokerUnavailable,
     /// The node has no lease, so that the session may be revoked without it knowing.
     NoLease,
-    /// The keys of the token's issuer cannot be fetched.
+    /// The issuer of the token cannot be asked.
     NoKeys,
 }
 

@@ -27,23 +27,37 @@ pub struct Config {
 }
 
 /// What the configuration says of an issuer of tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IssuerField {
     /// The text of `iss` in its tokens (RFC 7519, section 4.1.1).
     pub issuer: Arc<str>,
+    /// Further texts of the same issuer. Revocations that name one of them select its tokens: the
+    /// text that is now an alias may have been the main one when they were made.
+    pub aliases: Vec<Arc<str>>,
     /// The JSON Pointer (RFC 6901) of the session claim in its tokens.
     pub session_field: String,
     /// JSON Pointers of further claims that tokens can be revoked by. `/sub` and `/sid` always are
     /// among them.
     pub selectable: Vec<String>,
+    /// How long after its `exp` a token of the issuer is still valid. `None`: as long as one of the
+    /// static key ([`Expiry::Ends`]).
+    pub leeway: Option<Duration>,
 }
 
 /// An [`IssuerField`] that was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct IssuerClaims {
     issuer: Arc<str>,
+    aliases: Vec<Arc<str>>,
     session_field: ClaimPointer,
     selectable: Vec<ClaimPointer>,
+    leeway: Option<Duration>,
+}
+
+impl IssuerClaims {
+    fn is(&self, issuer: &str) -> bool {
+        *self.issuer == *issuer || self.aliases.iter().any(|alias| **alias == *issuer)
+    }
 }
 
 /// The claims that tokens of issuers can always be revoked by: statements of issuers name users and
@@ -57,7 +71,8 @@ pub enum Expiry {
     Ends {
         /// How long before that the connection is warned.
         warning: Duration,
-        /// How long after its `exp` a token is still valid, because clocks differ.
+        /// How long after its `exp` a token of the static key is still valid, because clocks
+        /// differ.
         leeway: Duration,
     },
     /// It stays open (RIG).
@@ -170,8 +185,10 @@ impl Config {
             let selectable = field.selectable.iter().map(|text| ClaimPointer::parse(text));
             Ok(IssuerClaims {
                 issuer: field.issuer,
+                aliases: field.aliases,
                 session_field: ClaimPointer::parse(&field.session_field)?,
                 selectable: selectable.collect::<Result<_, _>>()?,
+                leeway: field.leeway,
             })
         };
         self.issuers = issuers.into_iter().map(parsed).collect::<Result<_, _>>()?;
@@ -211,9 +228,9 @@ impl Config {
         fields.all(|field| field == first).then_some(first)
     }
 
-    /// Returns the issuer with this text.
+    /// Returns the issuer with this text, its main one or an alias.
     fn issuer(&self, issuer: &str) -> Option<&IssuerClaims> {
-        self.issuers.iter().find(|known| *known.issuer == *issuer)
+        self.issuers.iter().find(|known| known.is(issuer))
     }
 
     /// Returns the issuers of tokens, in the order in which they were given.
@@ -221,7 +238,7 @@ impl Config {
         self.issuers.iter().map(|issuer| &issuer.issuer)
     }
 
-    /// Returns the issuer of this text, as a selector holds it.
+    /// Returns the main text of the issuer of this text, as a selector holds it.
     ///
     /// # Errors
     /// Fails if it is not configured.
@@ -230,13 +247,13 @@ impl Config {
         known.ok_or_else(|| SelectorError::Issuer { expected: joined(self.issuers().map(|known| &**known)) })
     }
 
-    /// Returns the issuer if selectors distinguish it: there are several sources of tokens, or this
-    /// is not the only one.
-    pub(crate) fn scope<'i>(&self, issuer: Option<&'i str>) -> Option<&'i str> {
-        let is_only = |issuer: &&str| {
-            !self.has_static_key && self.issuers.len() == 1 && *self.issuers[0].issuer == **issuer
-        };
-        issuer.filter(|issuer| !is_only(issuer))
+    /// Returns the main text of the issuer if selectors distinguish it: there are several sources
+    /// of tokens, or this is not the only one.
+    pub(crate) fn scope<'i>(&'i self, issuer: Option<&'i str>) -> Option<&'i str> {
+        let is_only =
+            |issuer: &&str| !self.has_static_key && self.issuers.len() == 1 && self.issuers[0].is(issuer);
+        let issuer = issuer.filter(|issuer| !is_only(issuer))?;
+        Some(self.issuer(issuer).map_or(issuer, |known| &known.issuer))
     }
 
     /// Returns whether this claim names the session of the tokens that a selector with this issuer
@@ -247,6 +264,19 @@ impl Config {
             None => self.shared_session_field(),
         };
         field.is_some_and(|field| field.as_str() == claim)
+    }
+
+    /// Returns how long after its `exp` a token is valid; `None` if expiry is ignored.
+    pub(crate) fn leeway(&self, issuer: Option<&str>) -> Option<Duration> {
+        let Expiry::Ends { leeway, .. } = self.expiry else { return None };
+        let of_issuer = issuer.and_then(|issuer| self.issuer(issuer)?.leeway);
+        Some(of_issuer.unwrap_or(leeway))
+    }
+
+    /// Returns the longest time that a token is valid after its `exp`.
+    pub(crate) fn longest_leeway(&self) -> Duration {
+        let issuers = self.issuers.iter().map(|issuer| Some(&*issuer.issuer));
+        issuers.chain([None]).filter_map(|issuer| self.leeway(issuer)).max().unwrap_or_default()
     }
 
     /// Returns the configuration with another behaviour for connections whose tokens expire.

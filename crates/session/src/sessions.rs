@@ -1,6 +1,6 @@
 //! The sessions of a node.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +47,8 @@ pub struct Sessions(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     config: Config,
+    /// By how much the clock of an issuer may be ahead.
+    leeway: Duration,
     log: Box<dyn Log>,
     clock: Box<dyn Clock>,
     origin: Instant,
@@ -84,6 +86,7 @@ impl Sessions {
     /// The log cannot be read.
     pub fn with_clock(config: Config, log: impl Log, clock: impl Clock) -> Result<Self, LogError> {
         let sessions = Self(Arc::new(Inner {
+            leeway: config.longest_leeway(),
             config,
             log: Box::new(log),
             origin: clock.now(),
@@ -104,20 +107,23 @@ impl Sessions {
     }
 
     fn load(&self) -> Result<Position, LogError> {
-        let mut unknown = false;
+        let mut unknown = BTreeSet::new();
         let position = self.0.log.load(&mut |entry| {
             // The configuration may have changed.
             if let Entry::Revoked { revocation, .. } = &entry
                 && self.0.config.check(&revocation.selector).is_err()
             {
-                return unknown = true;
+                return unknown.extend(revocation.selector.claim().map(str::to_owned));
             }
             // The log already holds the receipt from when it was first applied.
             self.apply(&entry).without_receipt().finish();
         })?;
-        if unknown {
-            let reason =
-                "it holds revocations by a claim that is not configured any more and cannot enforce them";
+        if !unknown.is_empty() {
+            let claims = unknown.into_iter().collect::<Vec<_>>().join(", ");
+            let reason = format!(
+                "it holds revocations by {claims}, which is not configured any more and cannot enforce them; \
+                 list it in REVOCATION_CLAIMS until they have expired"
+            );
             return Err(LogError(reason.into()));
         }
         Ok(position)
@@ -298,11 +304,7 @@ impl Sessions {
 
     /// Returns the current moment, against which the `iat` of tokens is judged.
     pub(crate) fn moment(&self) -> Moment {
-        let leeway = match self.0.config.expiry() {
-            Expiry::Ends { leeway, .. } => leeway,
-            Expiry::Ignored => Duration::ZERO,
-        };
-        Moment::new(self.0.clock.wall(), leeway)
+        Moment::new(self.0.clock.wall(), self.0.leeway)
     }
 
     /// Returns the tick at which this time has passed.

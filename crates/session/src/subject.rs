@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::age::ALL;
 use crate::clock::Tick;
-use crate::config::{ClaimError, Expiry};
+use crate::config::ClaimError;
 use crate::connection::{Blacklisted, Connection, Ended};
 use crate::members::{Id, Member};
 use crate::name::SessionName;
@@ -105,7 +105,7 @@ impl Sessions {
         // Users without a name are the same everywhere, but for their issuer.
         let user = (sub.is_some() || scope.is_some())
             .then(|| self.fingerprints().of_user(scope, sub.as_ref().map(SessionName::as_str)));
-        Ok(Subject { user, ..self.subject_of(traces, self.expiry(seconds("exp"))) })
+        Ok(Subject { user, ..self.subject_of(traces, self.expiry(issuer, seconds("exp"))) })
     }
 
     /// Returns the subject of a token of which only the session is known.
@@ -141,10 +141,8 @@ impl Sessions {
 
     /// Returns when a token with this `exp` expires, on the monotonic clock. The wall clock is read
     /// once, to compute the time left.
-    fn expiry(&self, exp: Option<f64>) -> Tick {
-        let (Expiry::Ends { leeway, .. }, Some(exp)) = (self.config().expiry(), exp) else {
-            return Tick::NEVER;
-        };
+    fn expiry(&self, issuer: Option<&str>, exp: Option<f64>) -> Tick {
+        let (Some(leeway), Some(exp)) = (self.config().leeway(issuer), exp) else { return Tick::NEVER };
         let now = self.clock().wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         let end = Duration::try_from_secs_f64(exp.max(0.0)).unwrap_or(Duration::MAX);
         let left = end.saturating_add(leeway).saturating_sub(now);

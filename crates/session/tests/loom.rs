@@ -366,7 +366,7 @@ const ISSUER: &str = "https://id.example";
 
 fn with_issuer() -> Sessions {
     let issuer =
-        IssuerField { issuer: ISSUER.into(), session_field: "/jti".to_owned(), selectable: Vec::new() };
+        IssuerField { issuer: ISSUER.into(), session_field: "/jti".to_owned(), ..IssuerField::default() };
     let config = Config::default().with_issuers(vec![issuer], true).unwrap();
     let hand = Hand(Instant::now(), Arc::new(AtomicUsize::new(1000)));
     Sessions::with_clock(config, MemoryLog::with_clock(hand.clone()), hand).unwrap()

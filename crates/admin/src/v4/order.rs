@@ -133,7 +133,8 @@ mod tests {
         let issuer = |issuer: &str| session::IssuerField {
             issuer: issuer.into(),
             session_field: "/sid".to_owned(),
-            selectable: Vec::new(),
+
+            ..session::IssuerField::default()
         };
         let issuers = vec![issuer("https://a.example"), issuer("https://b.example/")];
         let sessions = Sessions::in_memory(Config::default().with_issuers(issuers, false).unwrap());
@@ -167,7 +168,7 @@ mod tests {
     fn i08_a_token_whose_issuer_cannot_be_reached_may_be_sent_again() {
         let sessions = Sessions::in_memory(Config::default());
         let body = r#"{"jwt":"eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUifQ.c2ln"}"#;
-        assert_eq!(problem(&sessions, body), "503 jwt: the keys of the issuer cannot be fetched");
+        assert_eq!(problem(&sessions, body), "503 jwt: the issuer cannot be asked");
     }
 
     #[test]

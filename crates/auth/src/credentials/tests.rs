@@ -93,6 +93,23 @@ fn d14_header_query_and_cookie_are_taken() {
     assert_eq!(both, [token("b", TokenPlace::Query), token("c d", TokenPlace::Query)]);
 }
 
+/// PHP reads these names as `access_token`.
+#[test]
+fn f05_a_parameter_that_php_reads_as_the_token_is_one() {
+    let sources = TokenSources { query: Some("access_token".to_owned()), ..TokenSources::default() };
+    let none = HeaderMap::new();
+    let found = |query: &str| sources.credentials(&none, Some(query)).count();
+    for name in
+        ["access.token", "access+token", "access%20token", "access%5Btoken", "access[token", "ACCESS.TOKEN"]
+    {
+        assert_eq!(found(&format!("a=1&{name}=b")), 1, "{name}");
+        assert_eq!(found(&format!("a=1;{name}=b")), 1, "{name}");
+    }
+    for name in ["accessXtoken", "access-token", "access_tokens", "xaccess.token", "accesstoken"] {
+        assert_eq!(found(&format!("{name}=b")), 0, "{name}");
+    }
+}
+
 #[test]
 fn f49_an_explicit_token_makes_the_cookie_not_count() {
     let both = headers(&[(&AUTHORIZATION, b"Bearer a"), (&COOKIE, b"token=stale")]);
@@ -127,7 +144,7 @@ fn f05_a_cookie_that_was_not_verified_is_stripped() {
     let stripped = |fields: &[&'static [u8]]| {
         let fields: Vec<_> = fields.iter().map(|field| (&COOKIE, *field)).collect();
         let mut headers = headers(&fields);
-        strip_cookies(&mut headers, "token", &["good".to_owned()]);
+        strip_cookies(&mut headers, "token", |token| token == b"good");
         let left: Vec<_> = headers.get_all(COOKIE).iter().map(|field| field.as_bytes().to_vec()).collect();
         left.join(&b'|')
     };
@@ -136,10 +153,38 @@ fn f05_a_cookie_that_was_not_verified_is_stripped() {
     assert_eq!(stripped(&[b"a=1; token=\"bad\""]), b"a=1");
     assert_eq!(stripped(&[b"token=bad", b"a=1", b"token =worse; b"]), b"a=1|b");
     assert_eq!(
-        stripped(&[b"token=good; token=\"good\"; token=; Token=bad"]),
-        b"token=good; token=\"good\"; token=; Token=bad"
+        stripped(&[b"token=good; token=\"good\"; token=; Token=good; xtoken=bad; tok=bad"]),
+        b"token=good; token=\"good\"; token=; Token=good; xtoken=bad; tok=bad"
     );
     assert_eq!(stripped(&[b"token=bad"]), b"");
+}
+
+/// ASP.NET Core compares names without case, Python drops blanks of Unicode and of Latin-1, PHP
+/// reads a dot as an underscore; and the last one wins.
+#[test]
+fn f05_a_cookie_that_a_service_may_read_as_the_token_is_stripped() {
+    let stripped = |name: &str, field: &'static [u8]| {
+        let mut headers = headers(&[(&COOKIE, field)]);
+        strip_cookies(&mut headers, name, |token| token == b"good");
+        headers.get(COOKIE).map(|field| field.as_bytes().to_vec()).unwrap_or_default()
+    };
+    for field in [
+        &b"a=1; Token=bad"[..],
+        b"a=1; \xa0token=bad",
+        b"a=1; \x85token=bad",
+        b"a=1; \xe2\x80\x80token=bad",
+        b"a=1; token\xc2\xa0=bad",
+        b"a=1; token[]=bad",
+        b"a=1; token[x]=bad",
+        b"a=1;\ttoken=bad",
+    ] {
+        assert_eq!(stripped("token", field), b"a=1", "{}", field.escape_ascii());
+    }
+    for field in [&b"a=1; access.token=bad"[..], b"a=1; access[token=bad", b"a=1; Access token=bad"] {
+        assert_eq!(stripped("access_token", field), b"a=1", "{}", field.escape_ascii());
+    }
+    let others = b"accessXtoken=bad; access-token=bad; access_tokens=bad; \xe9access_token=bad";
+    assert_eq!(stripped("access_token", others), others);
 }
 
 #[test]

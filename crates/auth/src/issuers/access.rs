@@ -7,12 +7,12 @@ use crate::claims::{Claims, check_times, find, has, is_one_of, now, seconds};
 use crate::token_error::TokenError;
 
 impl Issuer {
-    /// Checks the claims of an access token that this key has signed. A claim that is null counts
-    /// as missing.
+    /// Checks the claims of an access token that the issuer has signed, or stated when it was
+    /// asked. A claim that is null counts as missing.
     pub(super) fn check_access(
         &self,
         claims: Map<String, Value>,
-        key: Box<str>,
+        marks: Vec<(&'static str, Box<str>)>,
     ) -> Result<Claims, TokenError> {
         let expires_at = self.check_life(&claims, now())?;
         let config = &self.config;
@@ -36,8 +36,9 @@ impl Issuer {
             map: claims,
             expires_at: expires_at as u64,
             issuer: Some(config.issuer.clone()),
-            marks: vec![("key", key)],
+            marks,
             leeway: config.leeway,
+            checked_until: None,
         };
         if let Some(observer) = self.observer.get() {
             observer(&claims);

@@ -17,7 +17,10 @@ const MAX_ADDRESSES: usize = 16;
 /// What a client may connect to.
 #[derive(Clone, Debug)]
 pub(crate) struct Reach {
-    /// The hosts and ports that the operator has named.
+    /// The host of the issuer, with its port. Its other ports belong to it, too.
+    issuer: Option<(String, u16)>,
+    /// The other hosts that the operator has named, each with its port: the port beside it may be
+    /// another service's.
     named: Vec<(String, u16)>,
     /// Whether these may be reached without TLS, wherever they are.
     insecure_http: bool,
@@ -55,9 +58,14 @@ pub(crate) enum Place {
 }
 
 impl Reach {
-    /// Creates the rule for the hosts of these URIs, which the operator has named.
-    pub(crate) fn new<'u>(named: impl IntoIterator<Item = &'u Uri>, insecure_http: bool) -> Self {
-        Self { named: named.into_iter().filter_map(host_and_port).collect(), insecure_http }
+    /// Creates the rule for the issuer, and the hosts of other URIs that the operator has named.
+    pub(crate) fn new(issuer: Option<&Uri>, named: &[Uri], insecure_http: bool) -> Self {
+        let named = named.iter().filter_map(host_and_port).collect();
+        Self { issuer: issuer.and_then(host_and_port), named, insecure_http }
+    }
+
+    fn names(&self, place: &(String, u16)) -> bool {
+        self.issuer.as_ref().is_some_and(|(issuer, _)| *issuer == place.0) || self.named.contains(place)
     }
 
     /// Returns the addresses to connect to.
@@ -85,8 +93,8 @@ impl Reach {
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(AddressError::UserInfo);
         }
-        let (host, port) = host_and_port(uri).ok_or(AddressError::NoHost)?;
-        let is_named = self.named.iter().any(|(named, _)| *named == host);
+        let place = host_and_port(uri).ok_or(AddressError::NoHost)?;
+        let (is_named, (host, port)) = (self.names(&place), place);
         if !is_named && !is_secure {
             return Err(AddressError::OtherWithoutTls(host));
         }
@@ -118,7 +126,7 @@ impl Reach {
     where
         R: Future<Output = io::Result<Vec<SocketAddr>>>,
     {
-        for (host, port) in &self.named {
+        for (host, port) in self.issuer.iter().chain(&self.named) {
             let found = resolve(host.clone(), *port).await.unwrap_or_default();
             if found.iter().any(|address| Place::of(address.ip()) == place) {
                 return true;

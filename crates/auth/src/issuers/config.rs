@@ -45,6 +45,30 @@ pub struct IssuerConfig {
     pub ca_file: Option<PathBuf>,
     /// Whether the issuer may be reached without TLS.
     pub insecure_http: bool,
+    /// How the issuer is asked about opaque tokens. `None`: its tokens are JWTs.
+    pub introspection: Option<IntrospectionConfig>,
+    /// Which status lists count. `None`: the claim `status` is not looked at.
+    pub status_lists: Option<ListsConfig>,
+}
+
+/// How an issuer is asked about tokens that only it can read (RFC 7662).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntrospectionConfig {
+    /// What its opaque tokens begin with. Empty: all that are of no other issuer.
+    pub prefix: String,
+    /// The introspection endpoint.
+    pub url: Uri,
+    /// The id that the issuer knows the gateway by.
+    pub client_id: String,
+    /// The file of the secret that belongs to the id.
+    pub client_secret_file: PathBuf,
+}
+
+/// The status lists that the tokens of an issuer may refer to (draft-ietf-oauth-status-list).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListsConfig {
+    /// What the URIs of the lists begin with. The path of each ends with a slash.
+    pub prefixes: Vec<Uri>,
 }
 
 /// Where the key set of an issuer is.
@@ -96,6 +120,8 @@ impl IssuerConfig {
             on_withdrawn: OnWithdrawn::Disconnect,
             ca_file: None,
             insecure_http: false,
+            introspection: None,
+            status_lists: None,
         }
     }
 }

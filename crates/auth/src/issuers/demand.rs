@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -52,6 +53,8 @@ pub(super) struct Demand {
     state: Mutex<State>,
     hasher: RandomState,
     wake: Notify,
+    /// Notified at the first refusal since a regular fetch.
+    hurry: Notify,
     ended: watch::Sender<Ended>,
 }
 
@@ -65,6 +68,8 @@ struct State {
     /// Number of fetches that have begun; the last of them is the running one, if any is.
     begun: u64,
     is_running: bool,
+    /// A request was refused since the last regular fetch.
+    has_refused: bool,
     /// `kid`s that a fetch did not bring, hashed: their length is the choice of others.
     absent: HashSet<u64>,
     /// The fetch that the `kid`s were last forgotten at.
@@ -115,6 +120,7 @@ impl Default for Demand {
             is_wanted: false,
             begun: 0,
             is_running: false,
+            has_refused: false,
             absent: HashSet::new(),
             forgotten_at: 0,
             report: Report::default(),
@@ -123,6 +129,7 @@ impl Default for Demand {
             state: Mutex::new(state),
             hasher: RandomState::new(),
             wake: Notify::new(),
+            hurry: Notify::new(),
             ended: watch::Sender::new(Ended::default()),
         }
     }
@@ -155,7 +162,12 @@ impl Demand {
         loop {
             let awaited = match self.request(hash, begun_before) {
                 Ok(awaited) => awaited,
-                Err(refused) => return refused,
+                Err(refused) => {
+                    if !mem::replace(&mut self.state.lock().has_refused, true) {
+                        self.hurry.notify_one();
+                    }
+                    return refused;
+                }
             };
             let mut ended = self.ended.subscribe();
             let ended = timeout_at(deadline, ended.wait_for(|ended| ended.number >= awaited.number)).await;
@@ -207,11 +219,21 @@ impl Demand {
         let _ = timeout_at(deadline, ended.wait_for(|ended| ended.number > 0)).await;
     }
 
+    /// Returns `true` if a fetch has ended, good or not.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.borrow().number > 0
+    }
+
     /// Waits until a fetch is requested.
     pub(super) async fn requested(&self) {
         while !self.state.lock().is_wanted {
             self.wake.notified().await;
         }
+    }
+
+    /// Waits until a request is refused, for the first time since the last regular fetch.
+    pub(super) async fn refused(&self) {
+        self.hurry.notified().await;
     }
 
     /// Notes that a fetch begins. It serves all requests that wait for one.
@@ -228,6 +250,7 @@ impl Demand {
         state.is_running = false;
         if is_good && is_regular {
             state.absent.clear();
+            state.has_refused = false;
             state.forgotten_at = state.begun;
         }
         // While the state is locked, so that no request sees a fetch that neither runs nor has

@@ -17,6 +17,10 @@ metric::labels! {
         Metadata = "metadata",
         /// Its key set.
         Keys = "keys",
+        /// What it says about an opaque token.
+        Introspection = "introspection",
+        /// One of its status lists.
+        StatusList = "status_list",
     }
 
     /// The result of a fetch.
@@ -40,7 +44,7 @@ metric::labels! {
     }
 }
 
-const WHATS: [What; 2] = [What::Metadata, What::Keys];
+const WHATS: [What; 4] = [What::Metadata, What::Keys, What::Introspection, What::StatusList];
 
 const RESULTS: [FetchResult; 8] = [
     FetchResult::Ok,
@@ -99,6 +103,10 @@ metric::families! {
         fetches: Sampled<Family<ByFetch, Counter>> = "rig_issuer_fetches_total";
         /// Tokens that named a key that is not among those of their issuer
         unknown: Sampled<Family<ByIssuer, Counter>> = "rig_issuer_unknown_keys_total";
+        /// Remembered opaque tokens that were active when their issuer was last asked
+        opaque: Sampled<Family<ByIssuer, Gauge>> = "rig_issuer_opaque_tokens";
+        /// Status lists of an issuer that are in force
+        lists: Sampled<Family<ByIssuer, Gauge>> = "rig_issuer_status_lists";
         /// Keys that issuers have withdrawn
         withdrawn: Sampled<Family<ByIssuer, Counter>> = "rig_issuer_keys_withdrawn_total";
     }
@@ -131,6 +139,16 @@ impl IssuerMetrics {
         }));
         self.unknown.sample_with(each(&issuers, |counters, issuer, labels| {
             show(counters, &labels, issuer.keys.counts.unknown.load(Relaxed));
+        }));
+        self.opaque.sample_with(each(&issuers, |gauges: &Family<_, Gauge>, issuer, labels| {
+            if let Some(introspection) = &issuer.introspection {
+                gauges.get_or_create(&labels).set(introspection.state().tokens as i64);
+            }
+        }));
+        self.lists.sample_with(each(&issuers, |gauges: &Family<_, Gauge>, issuer, labels| {
+            if let Some(lists) = &issuer.lists {
+                gauges.get_or_create(&labels).set(lists.len() as i64);
+            }
         }));
         self.withdrawn.sample_with(each(&issuers, |counters, issuer, labels| {
             show(counters, &labels, issuer.keys.counts.withdrawn.load(Relaxed));

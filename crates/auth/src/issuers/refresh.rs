@@ -9,36 +9,28 @@ use tokio::time::{Instant, sleep_until};
 
 use super::fetch::{Failure, Fetch, Fetched, Hint, Source};
 use super::schedule::{Schedule, Times};
-use super::{Issuer, OnWithdrawn};
-
-/// A key that its issuer has withdrawn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Withdrawn {
-    /// The text of `iss`.
-    pub issuer: Arc<str>,
-    /// The thumbprint of the key in base64url (RFC 7638).
-    pub key: Arc<str>,
-}
+use super::{EndedMark, Issuer, Mark, OnWithdrawn, OpenConnections};
 
 /// Fetches the keys of an issuer, at once and then regularly, until `leaving` resolves. There must
 /// be one such task for each issuer.
 ///
-/// `withdrawn` is called for a key that two good fetches at least 30 s apart did not bring, unless
-/// the connections of withdrawn keys stay. Its tokens were refused since the first of them.
+/// A key is withdrawn if two good fetches at least 30 s apart did not bring it. Its tokens were
+/// refused since the first of them; its connections are terminated, unless the settings let them
+/// stay.
 pub async fn keep_keys(
     issuer: Arc<Issuer>,
-    withdrawn: impl Fn(Withdrawn) + Send + 'static,
+    connections: Arc<dyn OpenConnections>,
     leaving: impl Future<Output = ()>,
 ) {
     let source = Source::new(&issuer.config, issuer.keys.client.clone(), issuer.keys.counts.clone());
-    keep(&issuer, source, withdrawn, leaving).await;
+    keep(&issuer, source, &*connections, leaving).await;
 }
 
 /// Does the work of [`keep_keys`] with any source.
 pub(super) async fn keep(
     issuer: &Issuer,
     mut source: impl Fetch,
-    withdrawn: impl Fn(Withdrawn),
+    connections: &dyn OpenConnections,
     leaving: impl Future<Output = ()>,
 ) {
     let mut leaving = pin!(leaving);
@@ -55,6 +47,10 @@ pub(super) async fn keep(
             }
             () = sleep_until(task.schedule.next()) => true,
             () = demand.requested() => false,
+            () = demand.refused() => {
+                task.schedule.hasten(Instant::now());
+                continue;
+            }
         };
         demand.begin();
         let begun = Instant::now();
@@ -76,7 +72,7 @@ pub(super) async fn keep(
         let times = Times { begun, ended: Instant::now(), is_regular };
         let is_good = fetched.is_ok();
         match fetched {
-            Ok(fetched) => task.succeeded(fetched, times, &withdrawn),
+            Ok(fetched) => task.succeeded(fetched, times, connections),
             Err(failure) => task.failed(&failure, times),
         }
         demand.end(is_good, is_regular);
@@ -93,12 +89,12 @@ async fn until(time: Option<Instant>) {
 struct Task<'i> {
     issuer: &'i Issuer,
     schedule: Schedule,
-    /// What the log was last told.
+    /// What the log has said last.
     complaint: Option<String>,
 }
 
 impl Task<'_> {
-    fn succeeded(&mut self, fetched: Fetched, times: Times, tell: impl Fn(Withdrawn)) {
+    fn succeeded(&mut self, fetched: Fetched, times: Times, connections: &dyn OpenConnections) {
         let Issuer { config, keys, .. } = self.issuer;
         let (set, withdrawn) = self.schedule.succeeded(fetched.set, fetched.fresh_for, times);
         if let Some(set) = set {
@@ -111,8 +107,12 @@ impl Task<'_> {
             keys.counts.withdrawn();
             keys.note(|fetches| fetches.withdrawn += 1);
             tracing::warn!(issuer = %config.id, %key, "an issuer has withdrawn a key");
-            if config.on_withdrawn == OnWithdrawn::Disconnect {
-                tell(Withdrawn { issuer: config.issuer.clone(), key });
+            let reason = format!("key withdrawn, thumbprint {key}");
+            let mark = Mark { issuer: config.issuer.clone(), kind: "key", value: key };
+            // None can have been registered since: its tokens are refused since the first fetch
+            // without it. An issuer that replaces its keys fills no log.
+            if config.on_withdrawn == OnWithdrawn::Disconnect && connections.have(&mark) {
+                connections.end(EndedMark { mark, reason });
             }
         }
         let complaint = fetched.complaint.map(|failure| failure.to_string());

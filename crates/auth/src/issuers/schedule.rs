@@ -11,7 +11,8 @@ use crate::key_set::KeySet;
 /// How much a pause may deviate, so that the fetches of many nodes do not coincide.
 const JITTER: f64 = 0.1;
 
-/// The shortest interval that an issuer can ask for with `max-age`.
+/// The shortest interval: an issuer can ask for it with `max-age`, and refused requests for keys
+/// cause it.
 const SHORTEST: Duration = Duration::from_secs(60);
 
 /// The pause after the first failure. Each further one is twice as long, up to the interval.
@@ -80,6 +81,11 @@ impl Schedule {
     pub(super) fn expires_at(&self) -> Option<Instant> {
         let failing = self.failing.filter(|failing| !failing.has_expired && self.last.is_some())?;
         Some(failing.since + self.max_stale)
+    }
+
+    /// Brings the next regular fetch forward: keys were asked for that could not be looked for.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        self.next = self.next.min(now + SHORTEST);
     }
 
     /// Notes that the last key set was taken out of force.

@@ -6,9 +6,10 @@ use document::JsonError;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::Issuer;
 use super::demand::Refetched;
+use super::status::MAX_LIST;
 use super::token::{JwtHeader, Unreadable, UnverifiedJwt, media_type};
+use super::{Issuer, MAX_TOKEN};
 use crate::key_set::PublicKey;
 use crate::token_error::TokenError;
 
@@ -67,7 +68,7 @@ impl Issuer {
     /// # Errors
     /// Fails if this issuer has not signed it as this kind of JWT.
     pub fn signed(&self, token: &str, kind: Kind) -> Result<SignedJwt, TokenError> {
-        let jwt = self.parse(token)?;
+        let jwt = self.parse(token, kind)?;
         let header = jwt.header()?;
         self.authenticate(&jwt, &header, kind)?;
         Ok(SignedJwt { claims: jwt.claims, header_type: header.typ })
@@ -85,14 +86,15 @@ impl Issuer {
         kind: Kind,
         within: Duration,
     ) -> Result<SignedJwt, TokenError> {
-        let jwt = self.parse(token)?;
+        let jwt = self.parse(token, kind)?;
         let header = jwt.header()?;
         self.authenticate_fetching(&jwt, &header, kind, within).await?;
         Ok(SignedJwt { claims: jwt.claims, header_type: header.typ })
     }
 
-    fn parse<'t>(&self, token: &'t str) -> Result<UnverifiedJwt<'t>, TokenError> {
-        let jwt = UnverifiedJwt::parse(token).map_err(|unreadable| match unreadable {
+    fn parse<'t>(&self, token: &'t str, kind: Kind) -> Result<UnverifiedJwt<'t>, TokenError> {
+        let limit = if kind == Kind::StatusList { MAX_LIST } else { MAX_TOKEN };
+        let jwt = UnverifiedJwt::parse(token, limit).map_err(|unreadable| match unreadable {
             Unreadable::Parts => TokenError::Signature,
             Unreadable::Encrypted => TokenError::Encrypted,
             Unreadable::Claims { error: JsonError::Duplicate { .. }, .. } => TokenError::Duplicate,
@@ -157,10 +159,15 @@ impl Issuer {
         // Boxed, since hardly any token comes this far, and each would have the space for it.
         match Box::pin(self.refetched(header.kid.as_deref(), within)).await {
             Refetched::Fetched => self.authenticate(jwt, header, kind),
-            // Issuers repeat a statement after a 503, but not after a 400. For an access token, the
-            // key most likely does not exist, and a client need not try again.
-            Refetched::Failed if kind != Kind::Access => Err(TokenError::Unavailable),
-            Refetched::Failed | Refetched::Absent | Refetched::Limited => verdict,
+            // For an access token, the key most likely does not exist, and a client need not try
+            // again. Issuers repeat a statement after a 503, but not after a 400; and anyone can
+            // use up the fetches, or cause one before the issuer has published its new key.
+            Refetched::Failed | Refetched::Absent | Refetched::Limited => match kind {
+                Kind::Access => verdict,
+                Kind::Logout | Kind::SecurityEvent | Kind::StatusList | Kind::RevocationAssertion => {
+                    Err(TokenError::Unavailable)
+                }
+            },
         }
     }
 }

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use super::demand::{Refetched, UnknownKeys};
 use super::fetch::{Fetch, Hint, Source};
+use super::introspection::{Introspected, Introspection};
+use super::status::{ListState, StatusLists};
 use super::{Issuer, IssuerConfig, KeysFrom};
 use crate::provider_client::{ProviderAccess, ProviderClient};
 
@@ -28,6 +30,10 @@ pub struct IssuerState {
     pub withdrawn: u64,
     /// Tokens that named a key that is not in the set.
     pub unknown_keys: UnknownKeys,
+    /// What is known of its opaque tokens; `None` if it has none.
+    pub introspected: Option<Introspected>,
+    /// The status lists that are known, or were asked for, by their URIs.
+    pub lists: Vec<ListState>,
 }
 
 /// What one fetch of an issuer's keys has found.
@@ -52,8 +58,10 @@ impl IssuerConfig {
             KeysFrom::Uri(uri) => Some(uri.clone()),
             KeysFrom::Discovery | KeysFrom::File(_) => None,
         };
-        let named: Vec<Uri> = issuer.into_iter().chain(keys).collect();
-        ProviderAccess { named, ca_file: self.ca_file.clone(), insecure_http: self.insecure_http }
+        let introspection = self.introspection.iter().map(|introspection| introspection.url.clone());
+        let lists = self.status_lists.iter().flat_map(|lists| lists.prefixes.clone());
+        let named: Vec<Uri> = keys.into_iter().chain(introspection).chain(lists).collect();
+        ProviderAccess { issuer, named, ca_file: self.ca_file.clone(), insecure_http: self.insecure_http }
     }
 }
 
@@ -78,6 +86,8 @@ impl Issuer {
             next_fetch: fetches.next.map(|at| at.saturating_duration_since(Instant::now())),
             withdrawn: fetches.withdrawn,
             unknown_keys: self.keys.demand.report(),
+            introspected: self.introspection.as_ref().map(Introspection::state),
+            lists: self.lists.as_ref().map(StatusLists::state).unwrap_or_default(),
         }
     }
 

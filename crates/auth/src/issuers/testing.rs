@@ -1,6 +1,7 @@
 //! Keys of issuers in tests, and what they sign. The RSA keys are generated once for all tests of a
 //! process.
 
+use std::io::Write;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{hmac, signature};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tracing::subscriber::DefaultGuard;
 
 use super::{Audience, IssuerConfig, Issuers};
 use crate::claims::now;
@@ -212,4 +215,39 @@ pub(crate) fn with(mut all: Value, further: Value) -> Value {
 /// The time this many seconds from now, as tokens count it.
 pub(crate) fn seconds(from_now: i64) -> i64 {
     now() as i64 + from_now
+}
+
+/// What was logged by this thread.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn start() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// Returns the lines since the last call.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = std::mem::take(&mut *self.0.lock());
+        String::from_utf8(text).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -8,7 +8,6 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::MAX_TOKEN;
 use crate::token_error::TokenError;
 
 /// A token whose signature has not been verified.
@@ -34,9 +33,10 @@ pub(super) enum Unreadable {
 }
 
 impl<'t> UnverifiedJwt<'t> {
-    pub(super) fn parse(token: &'t str) -> Result<Self, Unreadable> {
+    /// Parses a token of at most this number of bytes.
+    pub(super) fn parse(token: &'t str, limit: usize) -> Result<Self, Unreadable> {
         // First of all, so that nothing else grows with the token.
-        if token.len() > MAX_TOKEN {
+        if token.len() > limit {
             return Err(Unreadable::Parts);
         }
         if memchr::memchr_iter(b'.', token.as_bytes()).count() == 4 {

@@ -7,13 +7,16 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
 use rig_auth::{ProviderAccess, ProviderClient, RequestError, RequestLimits};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use crate::stub::{Page, Stub};
 
 const LIMITS: RequestLimits = RequestLimits { within: Duration::from_secs(5), bytes: 1000 };
 
 fn client(stub: &Stub) -> ProviderClient {
-    let named = vec![stub.origin.parse().unwrap()];
-    ProviderClient::new(ProviderAccess { named, ..ProviderAccess::default() })
+    let issuer = Some(stub.origin.parse().unwrap());
+    ProviderClient::new(ProviderAccess { issuer, ..ProviderAccess::default() })
 }
 
 fn uri(stub: &Stub, path: &str) -> Uri {
@@ -140,8 +143,8 @@ async fn i07_redirects_are_answers_and_are_not_followed() {
 #[tokio::test]
 async fn i16_no_connection_is_made_to_a_forbidden_address() {
     let stub = Stub::start().await;
-    let named = vec!["https://8.8.8.8".parse().unwrap()];
-    let client = ProviderClient::new(ProviderAccess { named, ..ProviderAccess::default() });
+    let issuer = Some("https://8.8.8.8".parse().unwrap());
+    let client = ProviderClient::new(ProviderAccess { issuer, ..ProviderAccess::default() });
     for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]", "0.0.0.0"] {
         let there = format!("https://{host}:{}/", stub.port).parse().unwrap();
         let error = client.get(&there, "a/b", None, LIMITS).await.unwrap_err();
@@ -187,4 +190,39 @@ async fn proxies_of_the_environment_are_not_used() {
     stub.set("/page", Page::json("{}"));
     let answer = client(&stub).get(&uri(&stub, "/page"), "a/b", None, LIMITS).await.unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+/// A server closes a connection that was kept open just as it is used again.
+#[tokio::test]
+async fn a_connection_that_the_server_has_closed_is_no_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let mut requests = 0;
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Answers one request of each connection, and closes it at the next.
+            for is_answered in [true, false] {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                requests += 1;
+                if is_answered {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                }
+                if requests == 3 {
+                    return requests;
+                }
+            }
+        }
+    });
+    let issuer = Some(origin.parse().unwrap());
+    let client = ProviderClient::new(ProviderAccess { issuer, ..ProviderAccess::default() });
+    let uri = origin.parse().unwrap();
+    for _ in 0..2 {
+        let answer = client.get(&uri, "a/b", None, LIMITS).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+    }
+    assert_eq!(server.await.unwrap(), 3, "the second was sent twice");
 }

@@ -29,7 +29,7 @@ impl Gateway {
         let key = Arc::new(ConfiguredKey::load(None, &algorithms).unwrap());
         let config = TokenConfig { algorithms, issuer: None, audience: Vec::new(), leeway: Duration::ZERO };
         let verifier = Verifier::new(key, config).with_issuers(issuers.clone());
-        let task = tokio::spawn(keep_keys(issuer.clone(), |_| {}, std::future::pending()));
+        let task = tokio::spawn(keep_keys(issuer.clone(), Arc::new(()), std::future::pending()));
         Self { issuers, issuer, verifier, task }
     }
 

@@ -3,12 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rig_auth::{Audience, IssuerConfig, Issuers, KeysFrom, Withdrawn, check_issuer, keep_keys};
+use rig_auth::{
+    Audience, EndedMark, IssuerConfig, Issuers, KeysFrom, Mark, OpenConnections, check_issuer, keep_keys,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::keys::{SigningKey, key_set};
+
+/// Notes whose connections are terminated.
+struct Connections(mpsc::UnboundedSender<EndedMark>);
+
+impl OpenConnections for Connections {
+    fn have(&self, _: &Mark) -> bool {
+        true
+    }
+
+    fn end(&self, ended: EndedMark) {
+        drop(self.0.send(ended));
+    }
+}
 
 /// Time is paused: the pauses between looks at the file take none, but their order is kept.
 #[tokio::test(start_paused = true)]
@@ -20,9 +35,8 @@ async fn a_file_is_read_again_when_it_changes_and_its_keys_are_withdrawn_like_ot
     config.keys = KeysFrom::File(path.clone());
     let issuers = Issuers::new(vec![config.clone()]);
     let issuer = issuers.iter().next().unwrap().clone();
-    let (told, mut withdrawn) = mpsc::unbounded_channel::<Withdrawn>();
-    let task =
-        tokio::spawn(keep_keys(issuer.clone(), move |key| drop(told.send(key)), std::future::pending()));
+    let (told, mut withdrawn) = mpsc::unbounded_channel::<EndedMark>();
+    let task = tokio::spawn(keep_keys(issuer.clone(), Arc::new(Connections(told)), std::future::pending()));
     let wait = async |what: &str, holds: &dyn Fn() -> bool| {
         let waited = timeout(Duration::from_secs(3600), async {
             while !holds() {
@@ -50,7 +64,7 @@ async fn a_file_is_read_again_when_it_changes_and_its_keys_are_withdrawn_like_ot
     assert!(withdrawn.try_recv().is_err());
     let key =
         timeout(Duration::from_secs(40), withdrawn.recv()).await.expect("within 30 s and a look").unwrap();
-    assert_eq!(&*key.issuer, "https://id.example");
+    assert_eq!(&*key.mark.issuer, "https://id.example");
     sleep(Duration::from_secs(3600)).await;
     assert!(withdrawn.try_recv().is_err());
     assert!(issuer.state().age.unwrap() < Duration::from_secs(10));

@@ -28,10 +28,22 @@ impl SigningKey {
 
     /// Returns a token for an hour.
     pub(crate) fn token(&self, issuer: &str) -> String {
+        self.token_with(issuer, None, json!({}))
+    }
+
+    /// Returns a token of a type, with further claims or others in their place.
+    pub(crate) fn token_with(&self, issuer: &str, typ: Option<&str>, more: Value) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let claims = json!({"iss": issuer, "sub": "alice", "aud": "gateway", "iat": now, "exp": now + 3600});
+        let mut claims =
+            json!({"iss": issuer, "sub": "alice", "aud": "gateway", "iat": now, "exp": now + 3600});
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(self.kid.to_owned());
+        if let Some(typ) = typ {
+            header.typ = Some(typ.to_owned());
+        }
         let key = EncodingKey::from_ec_der(self.pair.serialized_der());
         jsonwebtoken::encode(&header, &claims, &key).unwrap()
     }

@@ -6,6 +6,8 @@ mod check;
 mod client;
 mod fetching;
 mod files;
+mod introspection;
 mod keys;
+mod lists;
 mod stub;
 mod tls;

@@ -112,7 +112,7 @@ async fn i18_the_file_is_read_again_when_it_changes() {
     stub.set("/keys", Page::json(key_set(&[&key])));
     let issuers = Issuers::new(vec![config(&stub, Some(old.write(&folder)))]);
     let issuer: Arc<Issuer> = issuers.iter().next().unwrap().clone();
-    let task = tokio::spawn(keep_keys(issuer.clone(), |_| {}, std::future::pending()));
+    let task = tokio::spawn(keep_keys(issuer.clone(), Arc::new(()), std::future::pending()));
     let names_it = |error: &String| error.contains("invalid peer certificate");
     until("the TLS error is named", || issuer.state().last_error.as_ref().is_some_and(names_it)).await;
     assert_eq!(issuer.state().keys, 0);

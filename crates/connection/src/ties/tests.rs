@@ -23,7 +23,8 @@ fn hub() -> (Arc<Hub>, Sessions) {
     let issuer = |issuer: &str| IssuerField {
         issuer: issuer.into(),
         session_field: "/sid".to_owned(),
-        selectable: Vec::new(),
+
+        ..IssuerField::default()
     };
     let expiry = Expiry::Ends { warning: Duration::ZERO, leeway: Duration::ZERO };
     let config = SessionConfig::default().with_issuers(vec![issuer(A), issuer(B)], true);

@@ -36,8 +36,8 @@ pub trait Http: Send + Sync + 'static {
 /// The limits of a request for a token.
 const TOKEN: RequestLimits = RequestLimits { within: Duration::from_secs(10), bytes: 64 << 10 };
 
-/// The limits of a request for events. A transmitter may hold it back until there is one (RFC 8936,
-/// section 2.2).
+/// The limits of a request for events. Some transmitters hold it back although they are asked not
+/// to (RFC 8936, section 2.2).
 const EVENTS: RequestLimits = RequestLimits { within: Duration::from_secs(60), bytes: 8 << 20 };
 
 impl Http for ProviderClient {

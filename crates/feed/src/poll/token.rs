@@ -1,7 +1,6 @@
 //! The access token of a poll, by the client's own credentials (RFC 6749, section 4.4).
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use auth::{SecretFile, basic_credentials};
 use form_urlencoded::byte_serialize;
 use http::header::{ACCEPT, AUTHORIZATION, InvalidHeaderValue};
 use http::uri::InvalidUri;
@@ -10,7 +9,6 @@ use identity::PollConfig;
 use serde_json::Value;
 
 use super::Http;
-use crate::secret_file::SecretFile;
 
 /// Gets tokens, and keeps the present one. When it is renewed is the transmitter's decision: it
 /// refuses one that has expired.
@@ -47,7 +45,7 @@ impl<'f> ClientCredentials<'f> {
         }
         let secret = self.secret.current().ok_or("the secret of the client cannot be read")?;
         let headers = HeaderMap::from_iter([
-            (AUTHORIZATION, basic(self.client_id, &secret)),
+            (AUTHORIZATION, basic_credentials(self.client_id, &secret)),
             (ACCEPT, HeaderValue::from_static("application/json")),
         ]);
         let answer = http.post_form(&self.url, headers, self.form.clone().into()).await?;
@@ -57,13 +55,6 @@ impl<'f> ClientCredentials<'f> {
         let fresh = token(answer.body()).ok_or("the answer of the token endpoint contains no token")?;
         Ok(self.present.insert(fresh).clone())
     }
-}
-
-/// Returns the credentials of a client (RFC 6749, section 2.3.1): both are encoded before.
-fn basic(client_id: &str, secret: &str) -> HeaderValue {
-    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let credentials = BASE64_STANDARD.encode(format!("{}:{}", encoded(client_id), encoded(secret)));
-    sensitive(format!("Basic {credentials}")).expect("Base64 is a value of a header")
 }
 
 /// Returns the token of an answer (RFC 6749, section 5.1); `None` if it has none that a header can
@@ -94,10 +85,5 @@ mod tests {
         {
             assert_eq!(token(wrong.as_bytes()), None, "{wrong}");
         }
-        let basic = basic("ann:1", "s €");
-        assert_eq!(
-            basic.to_str().unwrap(),
-            format!("Basic {}", BASE64_STANDARD.encode("ann%3A1:s+%E2%82%AC"))
-        );
     }
 }

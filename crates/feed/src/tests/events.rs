@@ -138,6 +138,23 @@ async fn i32_a_transmitter_presents_its_token() {
     assert_eq!(push(Some("Bearer another")).await, (202, String::new()));
 }
 
+/// Transmitters do not repeat what is refused with 400.
+#[tokio::test]
+async fn events_are_not_refused_while_the_token_of_transmitters_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let mut config = config();
+    config.events.as_mut().unwrap().bearer_file = Some(file.clone());
+    let world = World::with(config, MemoryLog::new());
+    let event = set(&claims("e-1", "session-revoked", "alice", now()));
+    let headers = [("content-type", "application/secevent+jwt"), ("authorization", "Bearer t0ken")];
+    assert_eq!(world.post("kc/events", &headers, event.clone()).await.status, 503);
+    assert_eq!(world.count("events", "unavailable"), 1);
+    std::fs::write(&file, "t0ken").unwrap();
+    world.feeds.refresh(false);
+    assert_eq!(world.post("kc/events", &headers, event).await.status, 202);
+}
+
 #[tokio::test]
 async fn i34_events_about_the_stream() {
     let mut with_state = config();

@@ -74,6 +74,7 @@ impl Http for Transmitter {
         async move {
             assert_eq!(uri.path(), "/poll");
             let request: Value = serde_json::from_slice(&json).unwrap();
+            assert_eq!(request["returnImmediately"], true);
             let mut state = self.0.lock();
             assert_eq!(headers[AUTHORIZATION], format!("Bearer t-{}", state.tokens));
             state.requests.push((Instant::now(), request.clone()));
@@ -321,6 +322,9 @@ async fn answers_that_make_no_sense_are_failures_and_no_loop() {
         (r#"{"sets":null,"moreAvailable":true}"#, false),
         (r#"{"sets":{},"moreAvailable":true}"#, false),
         (r#"{"sets":{"x":{"a":1}},"moreAvailable":"yes"}"#, false),
+        // Whatever is acknowledged, the same comes again.
+        (r#"{"sets":{"x":"a.b.c"},"moreAvailable":true}"#, false),
+        (r#"{"sets":{"x":"a.b.c","x":"a.b.c"}}"#, true),
     ] {
         let transmitter = Arc::new(Transmitter::default());
         transmitter.0.lock().body = Some(body.into());

@@ -213,6 +213,7 @@ impl World {
             issuer: issuer.into(),
             session_field: config.session_field.clone(),
             selectable,
+            ..IssuerField::default()
         };
         let own = config.claims().map(str::to_owned).collect();
         let issuers = vec![field(ISSUER, own), field(SECOND, Vec::new())];

@@ -178,3 +178,28 @@ async fn no_more_than_64_kib_of_an_answer_are_read() {
     // What the system buffers on both sides is sent, and not read.
     assert!(written < 64 << 20, "{written}");
 }
+
+/// A receiver closes a connection that was kept open just as it is used again.
+#[tokio::test]
+async fn a_connection_that_the_receiver_has_closed_is_no_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let receiver = tokio::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        read_request(&mut first).await.unwrap();
+        first.write_all(answer("204 No Content").as_bytes()).await.unwrap();
+        let lost = read_request(&mut first).await.unwrap();
+        drop(first);
+        let (mut second, _) = listener.accept().await.unwrap();
+        let repeated = read_request(&mut second).await.unwrap();
+        second.write_all(answer("204 No Content").as_bytes()).await.unwrap();
+        (lost, repeated)
+    });
+    let (_folder, hook) = hook(address);
+    for _ in 0..2 {
+        hook.send(&event()).await.unwrap();
+    }
+    let (lost, repeated) = receiver.await.unwrap();
+    let id = |request: &str| request.lines().find(|line| line.starts_with("webhook-id")).unwrap().to_owned();
+    assert_eq!(id(&lost), id(&repeated));
+}

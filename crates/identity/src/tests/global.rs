@@ -29,6 +29,8 @@ fn i30_all_tokens_of_the_subject_up_to_the_assertion() {
     let orders = read(with(&assertion(), "jti", Value::Null), &by_user).unwrap();
     assert_eq!(short(&orders[0]), (Mode::Revoke, "/sub", "af19c476", NOW + 1));
     assert_eq!(orders[0].reason, "global token revocation");
+    let early_draft = json!({ "subject": by_user["sub_id"] });
+    assert_eq!(short(&read(assertion(), &early_draft).unwrap()[0]).2, "af19c476");
     let no_mapping = FeedConfig { events: None, ..config() };
     let read = |body| global_revocation(&claims(assertion()), Some(TYPE), Some(body), &no_mapping, now());
     assert!(read(&by_user).is_ok() && matches!(read(&by_email()), Err(GtrRefused::Request(_))));

@@ -26,7 +26,9 @@ fn i19_a_logout_with_sid_selects_the_session_for_as_long_as_its_tokens_may_live(
     assert_eq!(short(order), (Mode::Revoke, "/sid", "s-1", NOW - 1 + 2));
     assert_eq!((&*order.issuer_id, &*order.issuer), ("idp", ISSUER));
     assert_eq!(order.happened_at, at(NOW - 1));
-    assert_eq!(order.ends_at, at(NOW - 1 + 24 * 3600 + 5));
+    // A token of the last second that it selects, with the longest life and the leeway.
+    assert_eq!(order.issued_up_to, NOW + 1);
+    assert_eq!(order.ends_at, at(NOW + 2 + 24 * 3600 + 5));
     assert_eq!(order.reason, "back-channel logout, jti an-id");
     let shown = format!("{order:?}");
     assert!(!shown.contains("s-1") && !shown.contains("an-id"), "{shown}");
@@ -135,9 +137,9 @@ fn i24_a_replayed_logout_means_the_tokens_of_then() {
 
 #[test]
 fn a_logout_whose_tokens_have_all_expired_asks_for_nothing() {
-    let old = with(&with(&base(), "iat", json!(NOW - 86_400 - 5)), "exp", json!(NOW + 600));
+    let old = with(&with(&base(), "iat", json!(NOW - 86_400 - 8)), "exp", json!(NOW + 600));
     assert_eq!(read(old.clone(), None), Ok(Vec::new()));
-    assert_eq!(read(with(&old, "iat", json!(NOW - 86_400 - 4)), None).unwrap().len(), 1);
+    assert_eq!(read(with(&old, "iat", json!(NOW - 86_400 - 7)), None).unwrap().len(), 1);
     assert_eq!(read(with(&old, "iat", json!(-1e15)), None), Ok(Vec::new()));
 }
 

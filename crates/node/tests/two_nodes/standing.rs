@@ -9,7 +9,7 @@ const ISSUER: &str = "https://id.example";
 
 fn config() -> Config {
     let session_field = "/sid".to_owned();
-    let issuer = IssuerField { issuer: ISSUER.into(), session_field, selectable: Vec::new() };
+    let issuer = IssuerField { issuer: ISSUER.into(), session_field, ..IssuerField::default() };
     // Beside the static key, so that the issuer counts.
     Config::default().with_issuers(vec![issuer], true).expect("pointers")
 }

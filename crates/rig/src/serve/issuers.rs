@@ -1,9 +1,12 @@
-//! What identity providers cause: their feeds, and the end of connections whose keys are withdrawn.
+//! What identity providers cause: their feeds, and the end of connections whose tokens they
+//! no longer stand for.
 
 use std::future::pending;
 use std::sync::Arc;
 
-use auth::{Issuer, Issuers, ProviderClient, Withdrawn, keep_keys};
+use auth::{
+    EndedMark, Issuer, Issuers, Mark, OpenConnections, ProviderClient, keep_keys, keep_lists, keep_tokens,
+};
 use feed::{Feed, Feeds};
 use identity::{FeedConfig, PollConfig, SeenSessions};
 use metric::Registry;
@@ -27,8 +30,8 @@ pub(super) fn feeds(
     Arc::new(Feeds::new(parts, issuers.iter().zip(configs).map(feed).collect(), registry))
 }
 
-/// Spawns the tasks that keep the keys of all issuers, and those that fetch their events until
-/// `leaving` is set.
+/// Spawns the tasks that keep what all issuers say of their tokens, and those that fetch their
+/// events until `leaving` is set.
 pub(super) fn spawn(
     issuers: &Issuers,
     feeds: &Arc<Feeds>,
@@ -37,9 +40,17 @@ pub(super) fn spawn(
     leaving: &watch::Receiver<bool>,
 ) {
     for issuer in issuers.iter() {
-        let withdrawn = disconnect_withdrawn(node.clone(), issuer);
-        // Tokens are verified until the process ends, and the keys are kept as long.
-        tasks.spawn("keys of an issuer", keep_keys(issuer.clone(), withdrawn, pending()));
+        let by = format!("issuer:{}", issuer.config.id);
+        let connections = Arc::new(Connections { node: node.clone(), by });
+        // Tokens are verified until the process ends, and the issuer is asked as long.
+        tasks.spawn("keys of an issuer", keep_keys(issuer.clone(), connections.clone(), pending()));
+        if issuer.config.introspection.is_some() {
+            let keep = keep_tokens(issuer.clone(), connections.clone(), pending());
+            tasks.spawn("opaque tokens of an issuer", keep);
+        }
+        if issuer.config.status_lists.is_some() {
+            tasks.spawn("status lists of an issuer", keep_lists(issuer.clone(), connections, pending()));
+        }
     }
     for (id, config) in feeds.polled() {
         let Some(issuer) = issuers.with_id(id) else { continue };
@@ -65,16 +76,25 @@ fn client_of(issuer: &Issuer, config: &PollConfig) -> ProviderClient {
     ProviderClient::new(access)
 }
 
-/// Returns what happens when this issuer withdraws a key: the connections of its tokens are
-/// terminated on this node. Each node fetches keys, so each terminates its own.
-fn disconnect_withdrawn(node: Node, issuer: &Arc<Issuer>) -> impl Fn(Withdrawn) + Send + 'static {
-    let by = format!("issuer:{}", issuer.config.id);
-    move |Withdrawn { issuer, key }| {
-        let (node, by) = (node.clone(), by.clone());
-        let value = key.parse().expect("a thumbprint is a short text");
-        let selector = Selector::mark("key", value).issued_by(Some(issuer));
-        let reason = format!("key withdrawn, thumbprint {key}");
+/// The connections of this node. Each node asks the issuers itself, so each terminates its own.
+struct Connections {
+    node: Node,
+    by: String,
+}
+
+impl OpenConnections for Connections {
+    fn have(&self, mark: &Mark) -> bool {
+        self.node.has_connections_of(&selector(mark))
+    }
+
+    fn end(&self, EndedMark { mark, reason }: EndedMark) {
+        let (node, by, selector) = (self.node.clone(), self.by.clone(), selector(&mark));
         // The node logs what cannot be recorded.
         drop(tokio::spawn(async move { node.disconnect_here(selector, Some(by), Some(reason)).await }));
     }
+}
+
+fn selector(mark: &Mark) -> Selector {
+    let value = mark.value.parse().expect("marks are short texts");
+    Selector::mark(mark.kind, value).issued_by(Some(mark.issuer.clone()))
 }

@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | `one` | the members of one table of `ISSUERS` |
 //! | `events` | its table `events` |
+//! | `asked` | what it is asked about tokens: `introspection`, `status_lists` |
 //! | `short` | the provider of the variables `OIDC_…` |
 //! | `value` | single values: URLs, pointers, texts |
 
+mod asked;
 mod events;
 mod one;
 mod short;
@@ -128,8 +130,10 @@ impl IssuerSettings {
     pub(super) fn session_fields(&self) -> Vec<IssuerField> {
         let field = |feed: &FeedConfig| IssuerField {
             issuer: feed.issuer.clone(),
+            aliases: feed.aliases.clone(),
             session_field: feed.session_field.clone(),
             selectable: feed.claims().map(str::to_owned).collect(),
+            leeway: Some(feed.leeway),
         };
         self.feeds.iter().map(field).collect()
     }

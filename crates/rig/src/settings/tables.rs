@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use auth::SecretFile;
 use document::JsonError;
 use serde_json::{Map, Value};
 
@@ -231,10 +232,9 @@ impl Table {
     /// itself.
     pub(super) fn secret_file(&mut self, name: &'static str) -> Option<PathBuf> {
         let value = self.take(name)?;
-        let reason = match value.as_str().map(|text| (text, size(text))) {
-            Some((_, Ok(0))) => "the file is empty".to_owned(),
-            Some((path, Ok(_))) => return Some(PathBuf::from(path)),
-            Some((_, Err(error))) => format!("names a file, which cannot be read: {error}"),
+        let reason = match value.as_str().map(|path| (path, SecretFile::check(Path::new(path)))) {
+            Some((path, Ok(()))) => return Some(PathBuf::from(path)),
+            Some((_, Err(error))) => format!("names a file, which cannot be used: {error}"),
             None => format!("expected {}", ValueKind::File),
         };
         self.mistake(name, reason);

@@ -155,7 +155,7 @@ impl Provider {
         };
         let issuers = Issuers::new(vec![config("kc", ISSUER), config("other", OTHER)]);
         for issuer in issuers.iter() {
-            tokio::spawn(keep_keys(issuer.clone(), |_| {}, pending()));
+            tokio::spawn(keep_keys(issuer.clone(), Arc::new(()), pending()));
             let read = || issuer.state().keys > 0 || issuer.state().last_error.is_some();
             let wait = async {
                 while !read() {

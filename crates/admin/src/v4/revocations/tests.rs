@@ -195,7 +195,8 @@ async fn a_revocation_of_one_issuer_says_so_and_is_found_by_it() {
     let issuer = |issuer: &str| session::IssuerField {
         issuer: issuer.into(),
         session_field: "/sid".to_owned(),
-        selectable: Vec::new(),
+
+        ..session::IssuerField::default()
     };
     let issuers = vec![issuer("https://a.example/?b&c"), issuer("https://b.example")];
     let config = Config::default().with_issuers(issuers, false).unwrap();

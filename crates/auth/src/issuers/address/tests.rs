@@ -16,7 +16,7 @@ async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 async fn reached(issuer: &str, insecure_http: bool, uri: &str) -> Result<String, String> {
-    let reach = Reach::new([&issuer.parse().unwrap()], insecure_http);
+    let reach = Reach::new(Some(&issuer.parse().unwrap()), &[], insecure_http);
     let found = reach.resolved(&uri.parse().unwrap(), resolve).await;
     let texts =
         |found: Vec<SocketAddr>| found.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
@@ -134,7 +134,7 @@ async fn i16_without_tls_only_the_own_host_and_only_on_loopback() {
 /// The system's resolver reads numbers in other forms as addresses, so they are checked as such.
 #[tokio::test]
 async fn i16_addresses_in_other_forms_are_addresses() {
-    let reach = Reach::new([&"https://8.8.8.8".parse().unwrap()], false);
+    let reach = Reach::new(Some(&"https://8.8.8.8".parse().unwrap()), &[], false);
     for (host, address) in [
         ("2852039166", "169.254.169.254"),
         ("0xa9fea9fe", "169.254.169.254"),
@@ -152,4 +152,15 @@ async fn i16_addresses_in_other_forms_are_addresses() {
             other => panic!("{host}: {other}"),
         }
     }
+}
+
+/// The operator has named one service of a host, not every other one there.
+#[tokio::test]
+async fn i16_a_host_that_is_named_beside_the_issuer_is_named_with_its_port() {
+    let named = ["http://127.0.0.1:9000/introspect".parse().unwrap()];
+    let reach = Reach::new(Some(&"https://id.example".parse().unwrap()), &named, false);
+    let reached = async |uri: &str| reach.resolved(&uri.parse().unwrap(), resolve).await.is_ok();
+    assert!(reached("http://127.0.0.1:9000/other").await);
+    assert!(!reached("http://127.0.0.1:4010/v4/sessions").await);
+    assert!(reached("https://id.example:8443/keys").await);
 }

@@ -5,8 +5,8 @@ mod failures;
 mod intervals;
 mod withdrawal;
 
-use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,10 +14,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tracing::subscriber::DefaultGuard;
 
 use super::*;
 use crate::issuers::metrics::FetchResult;
+use crate::issuers::testing::Log;
 use crate::issuers::{Audience, IssuerConfig, Issuers, Refetched};
 use crate::key_set::KeySet;
 
@@ -97,7 +97,28 @@ struct Kept {
     provider: Provider,
     /// The keys whose connections were disconnected, and when.
     withdrawn: Arc<Mutex<Vec<(Duration, String)>>>,
+    /// Whether each key has connections.
+    have: Arc<AtomicBool>,
     task: JoinHandle<()>,
+}
+
+/// Notes the keys whose connections end, and when.
+struct Connections {
+    begin: Instant,
+    have: Arc<AtomicBool>,
+    withdrawn: Arc<Mutex<Vec<(Duration, String)>>>,
+}
+
+impl OpenConnections for Connections {
+    fn have(&self, _: &Mark) -> bool {
+        self.have.load(Ordering::SeqCst)
+    }
+
+    fn end(&self, EndedMark { mark, reason }: EndedMark) {
+        assert_eq!((&*mark.issuer, mark.kind), ("https://id.example", "key"));
+        assert_eq!(reason, format!("key withdrawn, thumbprint {}", mark.value));
+        self.withdrawn.lock().push((self.begin.elapsed(), mark.value.to_string()));
+    }
 }
 
 impl Kept {
@@ -119,18 +140,16 @@ impl Kept {
             begin,
         };
         let provider = Provider(Arc::new(Mutex::new(script)));
-        let withdrawn: Arc<Mutex<Vec<_>>> = Arc::default();
+        let (withdrawn, have) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(AtomicBool::new(true)));
         let task = tokio::spawn({
-            let (issuer, provider, withdrawn) = (issuer.clone(), provider.clone(), withdrawn.clone());
+            let (issuer, provider) = (issuer.clone(), provider.clone());
+            let (withdrawn, have) = (withdrawn.clone(), have.clone());
             async move {
-                let tell = move |key: Withdrawn| {
-                    assert_eq!(&*key.issuer, "https://id.example");
-                    withdrawn.lock().push((begin.elapsed(), key.key.to_string()));
-                };
-                keep(&issuer, provider, tell, std::future::pending()).await;
+                let connections = Connections { begin, have, withdrawn };
+                keep(&issuer, provider, &connections, std::future::pending()).await;
             }
         });
-        Self { issuer, provider, withdrawn, task }
+        Self { issuer, provider, withdrawn, have, task }
     }
 
     fn answer(&self, answer: Answer) {
@@ -190,39 +209,4 @@ impl Drop for Kept {
 fn assert_about(time: Duration, expected: Duration) {
     let (least, most) = (expected.mul_f64(0.9), expected.mul_f64(1.1) + 10 * SOON);
     assert!((least..=most).contains(&time), "{time:?}, expected about {expected:?}");
-}
-
-/// What was logged by this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn start() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .without_time()
-            .with_target(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// Returns the lines since the last call.
-    fn lines(&self) -> Vec<String> {
-        let text = std::mem::take(&mut *self.0.lock());
-        String::from_utf8(text).unwrap().lines().map(|line| line.trim().to_owned()).collect()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -29,10 +29,10 @@ async fn a_token_with_a_new_key_waits_for_it() {
     let verifier = verifier([(config(), key_set([&old]))]);
     let issuer = verifier.issuers().get(ISS).unwrap();
     let token = new.token(&claims(json!({})));
-    assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::UnknownKey);
+    assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::Unasked);
     let (verdict, ()) = tokio::join!(verifier.verify_fetching(&token), fetch(issuer, &new));
     assert_eq!(verdict.unwrap().issuer.as_deref(), Some(ISS));
-    assert_eq!(verifier.verify(&old.token(&claims(json!({})))).unwrap_err(), TokenError::UnknownKey);
+    assert_eq!(verifier.verify(&old.token(&claims(json!({})))).unwrap_err(), TokenError::Unasked);
 }
 
 /// An issuer whose keys have no names.
@@ -42,7 +42,7 @@ async fn a_token_without_a_kid_waits_if_no_key_has_signed_it() {
     let verifier = verifier([(config(), key_set([&old]))]);
     let issuer = verifier.issuers().get(ISS).unwrap();
     let token = new.token(&claims(json!({})));
-    assert_eq!(verifier.verify(&token).unwrap_err().to_string(), "Invalid signature");
+    assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::Unasked);
     let (verdict, ()) = tokio::join!(verifier.verify_fetching(&token), fetch(issuer, &new));
     assert_eq!(verdict.unwrap().issuer.as_deref(), Some(ISS));
 }
@@ -57,12 +57,29 @@ async fn a_token_whose_key_does_not_come_is_refused_in_time() {
     let error = verifier.verify_fetching(&token).await.unwrap_err();
     assert_eq!((error, error.to_string().as_str()), (TokenError::UnknownKey, "Invalid signature"));
     assert_eq!(begin.elapsed().as_secs(), 5);
-    // A statement of the issuer may be sent again.
+    // A statement of the issuer may be sent again: also one whose key was not looked for, since
+    // others have used up the fetches, or the issuer had not published it yet.
     let statement = new.token(&claims(json!({"events": {}})));
     let begin = Instant::now();
     let verdict = issuer.signed_fetching(&statement, Kind::Logout, Duration::from_secs(2)).await;
     assert_eq!(verdict.err(), Some(TokenError::Unavailable));
     assert_eq!(begin.elapsed().as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_whose_key_was_not_looked_for_is_not_refused() {
+    let (old, new) = (TestKey::p256("old"), TestKey::p256("new"));
+    let verifier = verifier([(config(), key_set([&old]))]);
+    let issuer = verifier.issuers().get(ISS).unwrap();
+    let (statement, token) = (new.token(&claims(json!({"events": {}}))), new.token(&claims(json!({}))));
+    let verify = |kind| issuer.signed_fetching(&statement, kind, Duration::from_secs(2));
+    // The issuer publishes the key after the first fetch for it.
+    let (first, ()) = tokio::join!(verify(Kind::Logout), fetch(issuer, &old));
+    assert_eq!(first.err(), Some(TokenError::UnknownKey), "a fetch has shown that it does not exist");
+    let begin = Instant::now();
+    assert_eq!(verify(Kind::Logout).await.err(), Some(TokenError::Unavailable));
+    assert_eq!(verifier.verify_fetching(&token).await.unwrap_err(), TokenError::UnknownKey);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +106,7 @@ async fn a_refusal_is_counted_once() {
     let mut registry = metric::Registry::default();
     verifier.issuers().register(&mut registry);
     let expired = new.token(&claims(json!({"exp": 1})));
-    assert_eq!(verifier.verify(&expired).unwrap_err(), TokenError::UnknownKey);
+    assert_eq!(verifier.verify(&expired).unwrap_err(), TokenError::Unasked);
     let (verdict, ()) = tokio::join!(verifier.verify_fetching(&expired), fetch(issuer, &new));
     assert_eq!(verdict.unwrap_err(), TokenError::Expired);
     let mut text = String::new();

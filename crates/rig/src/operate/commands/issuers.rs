@@ -32,7 +32,11 @@ fn show(answer: &ApiAnswer) -> String {
             text(&issuer["keys"]),
             issuer["ageSeconds"].as_u64().map_or_else(|| "-".to_owned(), time),
             if feeds.is_empty() { "-".to_owned() } else { feeds.join(", ") },
-            text(&issuer["lastError"]),
+            text(if issuer["lastError"].is_null() {
+                &issuer["opaqueTokens"]["lastError"]
+            } else {
+                &issuer["lastError"]
+            }),
         ]);
     }
     table.shown()

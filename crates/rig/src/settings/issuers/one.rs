@@ -10,7 +10,7 @@ use identity::{FeedConfig, LogoutEnds};
 use serde_json::Value;
 
 use super::value::{self, ANY_TEXT, MOST_TEXTS, POINTER, URL};
-use super::{Common, IssuerRead, Taken, events};
+use super::{Common, IssuerRead, Taken, asked, events};
 use crate::settings::kind::ValueKind;
 use crate::settings::tables::Table;
 
@@ -64,9 +64,12 @@ pub(super) fn read(table: &mut Table, common: &Common, taken: &mut Taken) -> Opt
         table.word("logout_ends", &["session", "user"], &[LogoutEnds::Session, LogoutEnds::User]);
     let client_ids = table.texts("client_ids", MOST_TEXTS, ANY_TEXT, value::text);
     let sid_at = table.text("sid_at", POINTER, value::pointer);
+    config.introspection = asked::introspection(table, insecure);
+    config.status_lists = asked::status_lists(table, insecure);
     let (events, subject_issuers) = events::read(table, insecure).unzip();
     config.aliases = aliases.unwrap_or_default();
     take(table, taken, [id.as_ref(), issuer.as_ref()], &config.aliases);
+    take_prefix(table, taken, &config);
     (config.id, config.issuer, config.audience) = (id?, issuer?, audience?);
     let client_ids = client_ids.unwrap_or_default();
     let feed = feed(&config, common, &session_field);
@@ -189,6 +192,16 @@ fn read_authorities(table: &mut Table) -> Option<PathBuf> {
         table.mistake("ca_file", reason);
     }
     Some(file)
+}
+
+/// Notes if the opaque tokens of the issuer begin as those of another one do.
+fn take_prefix(table: &mut Table, taken: &mut Taken, config: &IssuerConfig) {
+    const MEMBER: &str = "introspection.prefix";
+    if let Some(introspection) = &config.introspection
+        && let Err(other) = taken.take("prefix", &Arc::from(&*introspection.prefix), table.name(MEMBER))
+    {
+        table.mistake(MEMBER, format!("the same as {other}"));
+    }
 }
 
 /// Notes if the issuer has an id, a text or an alias of another one.

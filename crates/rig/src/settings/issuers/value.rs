@@ -74,6 +74,11 @@ pub(super) fn url(text: &str, insecure: bool) -> Result<Uri, String> {
     if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(expected());
     }
+    // The parser takes a port that is none for a missing one.
+    let has_port = url.authority().is_some_and(|authority| authority.as_str().len() > host.len());
+    if has_port && url.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is none; expected 1 to 65535".to_owned());
+    }
     let is_http = url.scheme() == Some(&Scheme::HTTP);
     if is_http && !insecure && !is_loopback(host) {
         return Err(
@@ -117,6 +122,10 @@ mod tests {
             "https://id.example/#a",
             "https://id.example\n",
             "http://127.0.0.1.example",
+            "https://id.example:65536",
+            "https://id.example:port/",
+            "https://id.example:/",
+            "https://id.example:0",
         ] {
             let told = url(wrong, false).unwrap_err();
             assert!(!told.contains("hidden"), "{wrong}: {told}");

@@ -137,7 +137,7 @@ fn all_mistakes_of_an_entry_are_told() {
         (r#""token_file": 7"#, "environment api_access[0].token_file: expected a file that can be read\n"),
         (
             r#""token_file": "a-token-in-its-place""#,
-            "environment api_access[0].token_file: names a file, which cannot be read: No such file or directory (os error 2)\n",
+            "environment api_access[0].token_file: names a file, which cannot be used: No such file or directory (os error 2)\n",
         ),
         (
             r#""token_file": "DIR/a", "tokn": 1"#,

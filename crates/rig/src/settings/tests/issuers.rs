@@ -345,3 +345,55 @@ poll_interval = "0s"
     assert!(!told.contains("hidden"), "{told}");
     insta::assert_snapshot!(told);
 }
+
+#[test]
+fn an_issuer_is_asked_about_its_tokens_where_that_is_set() {
+    let folder = Folder::new("asked");
+    let secret = folder.file("secret", "a-test-secret");
+    let members = format!(
+        r#", "introspection": {{"prefix": "ory_at_", "url": "https://id.example/introspect",
+            "client_id": "rig", "client_secret_file": {secret:?}}},
+            "status_lists": ["https://id.example/lists/", "http://localhost:9/"]"#
+    );
+    let read = issuers(&[("ISSUERS", &with(&members))]);
+    let config = &read.issuers.iter().next().unwrap().config;
+    let introspection = config.introspection.as_ref().unwrap();
+    assert_eq!((&*introspection.prefix, &*introspection.client_id), ("ory_at_", "rig"));
+    assert_eq!(introspection.url, "https://id.example/introspect");
+    let lists = config.status_lists.as_ref().unwrap();
+    assert_eq!(lists.prefixes, ["https://id.example/lists/", "http://localhost:9/"]);
+
+    assert_eq!(
+        mistakes(&with(r#", "introspection": {"prefix": "a b", "clientid": 1}, "status_lists": "x""#)),
+        "environment issuers[0].introspection.prefix = \"a b\": expected what tokens begin with: at most 64 visible ASCII characters; empty for all\n\
+         environment issuers[0].introspection.url: missing; expected an https:// URL, or http:// of this host\n\
+         environment issuers[0].introspection.client_id: missing; expected a text of 1 to 1024 bytes without control characters\n\
+         environment issuers[0].introspection.client_secret_file: missing: the file of the client's secret\n\
+         environment issuers[0].introspection.clientid: unknown member; did you mean client_id?\n\
+         environment issuers[0].status_lists = \"x\": expected a list of 1 to 16, each an https:// URL, or http:// of this host, that ends in /, without query\n"
+    );
+    for wrong in
+        ["https://id.example", "https://id.example/lists", "https://id.example/?a=/", "http://id.example/"]
+    {
+        let list = format!(r#", "status_lists": [{wrong:?}]"#);
+        assert!(mistakes(&with(&list)).contains("issuers[0].status_lists[0]"), "{wrong}");
+    }
+}
+
+#[test]
+fn the_opaque_tokens_of_two_issuers_begin_differently() {
+    let folder = Folder::new("prefixes");
+    let secret = folder.file("secret", "a-test-secret");
+    let issuer = |id: &str, prefix: &str| {
+        format!(
+            r#"{{"id": "{id}", "issuer": "https://{id}.example", "audience": "any", "introspection":
+                {{{prefix} "url": "https://{id}.example/i", "client_id": "rig", "client_secret_file": {secret:?}}}}}"#
+        )
+    };
+    let both = |a: &str, b: &str| format!("[{},{}]", issuer("a", a), issuer("b", b));
+    assert_eq!(mistakes(&both(r#""prefix": "ory_","#, "")), "");
+    assert_eq!(
+        mistakes(&both("", r#""prefix": "","#)),
+        "environment issuers[1].introspection.prefix: the same as issuers[0].introspection.prefix\n"
+    );
+}

@@ -9,7 +9,7 @@ pub(super) const A: &str = "https://a.example";
 pub(super) const B: &str = "https://b.example/";
 
 pub(super) fn issuer(issuer: &str, session_field: &str) -> IssuerField {
-    IssuerField { issuer: issuer.into(), session_field: session_field.to_owned(), selectable: Vec::new() }
+    IssuerField { issuer: issuer.into(), session_field: session_field.to_owned(), ..IssuerField::default() }
 }
 
 /// A configuration with these issuers.
@@ -246,5 +246,41 @@ fn another_node_terminates_the_same_tokens() {
         };
         there.revoke(&disconnect, true).unwrap();
         assert_eq!(clients.map(|(client, _)| client.times()), reached, "{issuer:?} {claim}");
+    }
+}
+
+#[test]
+fn a_connection_lasts_as_long_as_its_issuer_grants_after_exp() {
+    let generous = IssuerField { leeway: Some(Duration::from_secs(20)), ..issuer(A, "/sid") };
+    let expiry = Expiry::Ends { warning: Duration::from_secs(30), leeway: Duration::from_secs(5) };
+    let config = Config::default().with_issuers(vec![generous, issuer(B, "/sid")], true).unwrap();
+    let (sessions, hand) = sessions_of(config.with_expiry(expiry));
+    let exp = hand.wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 60;
+    let left = |issuer: Option<&str>| {
+        let (_client, registration) = connect(&sessions, issuer, &json!({ "exp": exp })).unwrap();
+        registration.left().unwrap().as_secs_f64().round()
+    };
+    assert_eq!([left(Some(A)), left(Some(B)), left(None)], [80.0, 65.0, 65.0]);
+}
+
+/// The text of an issuer changes while its old tokens live, or the nodes of a cluster change one
+/// after the other.
+#[test]
+fn a_revocation_by_another_text_of_the_issuer_selects_its_tokens() {
+    let claims = json!({"sub": "1", "sid": "1", "iat": 10});
+    let renamed = IssuerField { aliases: vec![B.into()], ..issuer(A, "/sid") };
+    for (issuers, has_static_key) in [
+        (vec![renamed.clone()], false),
+        (vec![renamed.clone()], true),
+        (vec![renamed, issuer("https://c.example", "/sid")], false),
+    ] {
+        let (sessions, _) = sessions_of(config_of(issuers, has_static_key));
+        let (_client, _registration) = connect(&sessions, Some(A), &claims).unwrap();
+        // As a log has it that was written when this was the main text.
+        let old = Selector::of_claim("/sub", name("1")).issued_by(Some(B.into()));
+        assert_eq!(revoke(&sessions, "old", old), 1, "{has_static_key}");
+        assert!(connect(&sessions, Some(A), &claims).is_err());
+        let selected = selector(&sessions, Some(B), "/sid", "1");
+        assert_eq!(selected.issuer.as_deref(), Some(A), "whoever asks by an alias means the issuer");
     }
 }

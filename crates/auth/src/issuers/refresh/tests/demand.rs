@@ -50,7 +50,7 @@ async fn a_kid_that_was_absent_causes_no_fetch_until_the_next_regular_one() {
     kept.wait_for_fetches(1).await;
     assert_eq!(kept.refetched("old").await, Refetched::Fetched);
     for _ in 0..10 {
-        sleep(20 * SECOND).await;
+        sleep(5 * SECOND).await;
         assert_eq!(kept.refetched("old").await, Refetched::Absent);
     }
     assert_eq!(kept.fetches().len(), 2);
@@ -60,6 +60,30 @@ async fn a_kid_that_was_absent_causes_no_fetch_until_the_next_regular_one() {
     kept.wait_for_fetches(4).await;
     assert_eq!(kept.refetched("old").await, Refetched::Fetched);
     assert_eq!(kept.fetches().len(), 5);
+}
+
+/// The issuer may have published it right after the fetch.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_could_not_be_looked_for_is_found_a_minute_later() {
+    for kids in [vec!["new"], vec!["x", "y", "z"]] {
+        let kept = Kept::start_with(Answer::Keys(vec!["a"]), |config| config.keys_refresh = 60 * 24 * MINUTE);
+        kept.wait_for_fetches(1).await;
+        for kid in &kids {
+            assert_eq!(kept.refetched(kid).await, Refetched::Fetched);
+        }
+        kept.answer(Answer::Keys(vec!["a", "new"]));
+        sleep(SECOND).await;
+        let refused = kept.refetched("new").await;
+        assert!(matches!(refused, Refetched::Absent | Refetched::Limited), "{refused:?}");
+        sleep(59 * SECOND).await;
+        assert!(!kept.has("new"), "{kids:?}");
+        sleep(2 * SECOND).await;
+        assert!(kept.has("new"), "{kids:?}");
+        // Brought forward once, since nothing was refused afterwards.
+        let fetches = kept.fetches().len();
+        sleep(60 * MINUTE).await;
+        assert_eq!(kept.fetches().len(), fetches, "{kids:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +114,7 @@ async fn fetches_on_demand_neither_delay_nor_prolong_the_schedule() {
     kept.provider.0.lock().fresh_for = Some(24 * 60 * MINUTE);
     kept.wait_for_fetches(1).await;
     while kept.now() < 60 * MINUTE {
-        sleep(29 * SECOND).await;
+        sleep(31 * SECOND).await;
         kept.refetched(&format!("{:?}", kept.now())).await;
     }
     let regular: Vec<_> = kept

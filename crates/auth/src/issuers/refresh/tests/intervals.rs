@@ -66,7 +66,7 @@ async fn it_ends_when_the_gateway_leaves_even_in_the_middle_of_a_fetch() {
         };
         let provider = Provider(Arc::new(Mutex::new(script)));
         let begin = Instant::now();
-        keep(&issuer, provider, |_| {}, sleep(SECOND)).await;
+        keep(&issuer, provider, &(), sleep(SECOND)).await;
         assert!(begin.elapsed() < 2 * SECOND);
     }
 }

@@ -101,6 +101,18 @@ async fn i10_an_empty_set_withdraws_nothing() {
     assert!(kept.withdrawn.lock().is_empty() && kept.has("a"));
 }
 
+/// An issuer that replaces its keys all the time fills neither the log nor the queues of reports.
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_key_without_connections_is_counted_and_that_is_all() {
+    let kept = Kept::start(Answer::Keys(vec!["a", "b"]));
+    kept.have.store(false, Ordering::SeqCst);
+    kept.wait_for_fetches(1).await;
+    kept.answer(Answer::Keys(vec!["b"]));
+    sleep(7 * MINUTE).await;
+    assert!(kept.withdrawn.lock().is_empty());
+    assert_eq!(kept.issuer.state().withdrawn, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn connections_of_withdrawn_keys_may_stay() {
     let keep = |config: &mut IssuerConfig| config.on_withdrawn = OnWithdrawn::Keep;

@@ -1,4 +1,4 @@
-//! A secret in a file that is read again when it changes.
+//! A secret in a file that is read again when it changes, and the credentials of a client.
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind};
@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use document::{WatchedFiles, read_file};
+use form_urlencoded::byte_serialize;
+use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
 
 /// Limit of the file in bytes.
 const MAX_FILE: u64 = 16 << 10;
 
 /// A secret in a file.
-pub(crate) struct SecretFile {
+pub struct SecretFile {
     path: PathBuf,
     watched: Mutex<WatchedFiles>,
     /// `None` if it could never be read.
@@ -23,7 +27,7 @@ pub(crate) struct SecretFile {
 impl SecretFile {
     /// Reads a file. If that fails, logs the reason, and the secret is unknown until
     /// [`SecretFile::refresh`] has read it.
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub fn new(path: PathBuf) -> Self {
         // Created before the file is read, so that `refresh` notices a change meanwhile.
         let watched = Mutex::new(WatchedFiles::new([path.clone()]));
         let secret = Self { path, watched, current: RwLock::new(None) };
@@ -31,9 +35,17 @@ impl SecretFile {
         secret
     }
 
+    /// Checks that a file holds a secret.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, or is not one line of text. The error shows nothing of it.
+    pub fn check(path: &Path) -> io::Result<()> {
+        read(path).map(drop)
+    }
+
     /// Reads the file again if it has changed, or if `forced`. If that fails, the old secret stays.
     /// May block on a disk.
-    pub(crate) fn refresh(&self, forced: bool) {
+    pub fn refresh(&self, forced: bool) {
         match self.watched.lock().refresh(forced, || read(&self.path)) {
             Some(Ok(secret)) => *self.current.write() = Some(secret.into()),
             Some(Err(error)) => {
@@ -44,15 +56,26 @@ impl SecretFile {
     }
 
     /// Returns the secret.
-    pub(crate) fn current(&self) -> Option<Arc<str>> {
+    pub fn current(&self) -> Option<Arc<str>> {
         self.current.read().clone()
     }
 
     /// Compares in a time that does not depend on how many bytes match.
-    pub(crate) fn is(&self, given: &[u8]) -> bool {
+    pub fn is(&self, given: &[u8]) -> bool {
         let current = self.current.read();
         current.as_ref().is_some_and(|ours| verify_slices_are_equal(given, ours.as_bytes()).is_ok())
     }
+}
+
+/// Returns the `Authorization` of a client that a server knows by its id and a secret (RFC 6749,
+/// section 2.3.1): both are encoded before.
+pub fn basic_credentials(client_id: &str, secret: &str) -> HeaderValue {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let credentials = BASE64_STANDARD.encode(format!("{}:{}", encoded(client_id), encoded(secret)));
+    let mut value =
+        HeaderValue::try_from(format!("Basic {credentials}")).expect("Base64 is a value of a header");
+    value.set_sensitive(true);
+    value
 }
 
 /// Returns the line of a file that has one.
@@ -99,5 +122,13 @@ mod tests {
         }
         assert!(secret.is(b"three") && !secret.is(b"thre") && !secret.is(b"three\n"));
         assert!(!format!("{secret:?}").contains("three"));
+    }
+
+    #[test]
+    fn the_credentials_of_a_client_are_encoded_and_not_shown() {
+        let basic = basic_credentials("ann:1", "s €");
+        let expected = format!("Basic {}", BASE64_STANDARD.encode("ann%3A1:s+%E2%82%AC"));
+        assert_eq!(basic.to_str().unwrap(), expected);
+        assert!(basic.is_sensitive());
     }
 }
