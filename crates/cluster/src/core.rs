@@ -18,6 +18,7 @@
 //! | `recovery.rs` | what a node does when the stream is new or has lost messages |
 //! | `sharing.rs` | what it publishes then |
 //! | `rereading.rs` | whether the stream still has what it had before its leader changed |
+//! | `restating.rs` | which revocations come after a lift that the stream has lost |
 //! | `refreshing.rs` | which revocations are stored again because they are old |
 //! | `view.rs` | nothing: what the driver reads of the protocol |
 
@@ -34,6 +35,7 @@ mod reading;
 mod recovery;
 mod refreshing;
 mod rereading;
+mod restating;
 mod sharing;
 mod stream_clock;
 mod view;
@@ -52,6 +54,7 @@ use members::Members;
 use own::Publishing;
 use reading::Reading;
 use recovery::Recovery;
+use restating::Lifts;
 use session::LostLease;
 use stream_clock::StreamClock;
 
@@ -354,6 +357,7 @@ pub struct Core {
     publishing: Publishing,
     recovery: Recovery,
     clock: StreamClock,
+    lifts: Lifts,
     /// When the oldest messages were looked at.
     refreshed: Option<Now>,
     actions: VecDeque<Action>,
@@ -370,6 +374,7 @@ impl Core {
             reading: Reading::new(position),
             recovery: Recovery::new(position),
             clock: StreamClock::default(),
+            lifts: Lifts::default(),
             refreshed: None,
             flaws: Flaws::default(),
             actions: VecDeque::new(),

@@ -50,9 +50,13 @@ pub struct Place {
 
 impl Place {
     /// Returns `true` if this place takes the place of `known`.
+    ///
+    /// The stream is read in its order, so what is read later counts, even if its sequence is not a
+    /// later one: the stream has gone back since it had what is known. What did not come through
+    /// the stream has the sequence 0, and takes the place of nothing in the same stream.
     fn supersedes(self, known: Self) -> bool {
-        self.revision > known.revision
-            || self.revision == known.revision && self.position.supersedes(known.position)
+        let is_read = self.position.epoch != known.position.epoch || self.position.sequence > 0;
+        self.revision > known.revision || self.revision == known.revision && is_read
     }
 
     /// Returns the later of two places of one id.
@@ -104,7 +108,8 @@ impl KnownState<'_> {
     /// - If there are two states of an id, the one with the higher revision wins.
     /// - Two revocations that select the same merge: the later end wins, and the later bound of two
     ///   that [extend](Revocation::extends).
-    /// - If the revision is the same and the content is not, the stream's latest position wins.
+    /// - If the revision is the same and the content is not, what the stream has now wins: each was
+    ///   stored without the other, so the stream has lost the one that is known.
     ///   A log that has missed a lift between the two keeps the later ones.
     /// - A lift removes only what its author has seen. A revocation that was accepted here and is
     ///   not in the stream yet stays; it comes after the lift when it gets there.
@@ -154,5 +159,27 @@ mod tests {
         let at = |epoch, sequence| Position { epoch: Epoch(epoch), sequence };
         assert!(at(1, 2).supersedes(at(1, 1)) && at(2, 1).supersedes(at(1, 9)));
         assert!(!at(1, 1).supersedes(at(1, 1)) && !at(1, 1).supersedes(at(1, 2)));
+    }
+
+    /// One of the two was stored in a stream that has gone back since, behind more messages.
+    #[test]
+    fn of_two_changes_with_the_same_number_the_one_that_the_stream_has_now_counts() {
+        let place = |sequence| Place { position: Position { epoch: Epoch(1), sequence }, revision: 3 };
+        let name = "s".parse().expect("a name");
+        let revocation = Revocation::blacklist(&name, Duration::from_secs(60));
+        let lift = Operation::Lift { id: revocation.id.clone(), by: None };
+        let known = |sequence, in_stream| KnownState {
+            revocation: Some((&revocation, revocation.validity)),
+            place: place(sequence),
+            in_stream,
+        };
+        assert_eq!(known(29, true).change(&lift, place(14)), StateChange::Taken);
+        assert_eq!(known(14, true).change(&lift, place(14)), StateChange::Taken);
+        assert_eq!(known(14, true).change(&lift, place(29)), StateChange::Taken);
+        assert_eq!(known(29, false).change(&lift, place(14)), StateChange::Nothing);
+        assert_eq!(known(29, true).change(&lift, place(0)), StateChange::Nothing, "not from the stream");
+        assert_eq!(place(14).latest(place(29)), place(14));
+        let lifted = KnownState { revocation: None, place: place(29), in_stream: true };
+        assert_eq!(lifted.change(&Operation::Revoke(revocation.clone()), place(14)), StateChange::Taken);
     }
 }

@@ -273,8 +273,9 @@ impl Model {
         let id = operation.id();
         let before = self.place(id);
         let (newer, equal) = (place.revision > before.revision, place.revision == before.revision);
-        let later = place.position.epoch != before.position.epoch
-            || place.position.sequence > before.position.sequence;
+        let (to, from) = (place.position, before.position);
+        // What the stream has now counts, even behind a lower sequence: the stream has gone back.
+        let later = to.epoch != from.epoch || to.sequence > 0;
         let is_known = self.known(id).is_some() || self.lifts.contains_key(id.as_str());
         if is_known && !newer && !equal || self.known(id).is_some_and(Essence::is_local) {
             return "nothing".into();

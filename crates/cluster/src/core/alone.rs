@@ -164,7 +164,19 @@ impl Alone {
     pub(super) fn store_unheard(&mut self, operation: Operation, revision: u32) -> u64 {
         let life = Incarnation::from_bytes([2; Incarnation::BYTES]);
         let tag = Tag { life, number: revision.into() };
+        self.store_as(tag, operation, revision)
+    }
+
+    fn store_as(&mut self, tag: Tag, operation: Operation, revision: u32) -> u64 {
         self.store(Content::Operation(Shared { tag, revision, operation })).position.sequence
+    }
+
+    /// A life stores the operation with this number, and this node hears of it.
+    pub(super) fn store_heard_as(&mut self, (life, number): (u8, u64), operation: Operation, revision: u32) {
+        let tag = Tag { life: Incarnation::from_bytes([life; Incarnation::BYTES]), number };
+        let sequence = self.store_as(tag, operation, revision);
+        let message = self.stream[&sequence].clone();
+        self.handle(Input::Live(message));
     }
 
     /// Another node stores an operation, and this one hears of it.

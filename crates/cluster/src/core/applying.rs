@@ -114,6 +114,7 @@ impl Core {
             }
             if !message.outdated {
                 self.recovery.has_read(&shared, self.now);
+                self.restate(&shared, position.sequence);
             }
             // Between the two, the revocation would not be in force.
             let shared = self.revoked_after(&shared).unwrap_or(shared);

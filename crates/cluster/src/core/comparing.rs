@@ -7,7 +7,7 @@ use session::{LIFT_KEPT, Mode, Operation, Revocation};
 use super::Now;
 use super::own::Own;
 use crate::flaw::{Flaw, Flaws};
-use crate::message::Shared;
+use crate::message::{Shared, Tag};
 
 /// How far two copies of a revocation may differ in what is left, since it was sent at different
 /// times.
@@ -38,6 +38,10 @@ impl Own {
             return self.repair(theirs, now, flaws);
         }
         if self.was_stored && theirs.revision > self.revision {
+            return Verdict::Covered;
+        }
+        // A node has put it back already. As one change more, it would undo a lift that comes next.
+        if self.was_stored && theirs.revision == self.revision && self.is_done_by(theirs, now) {
             return Verdict::Covered;
         }
         let is_later = sequence > self.accepted_at;
@@ -86,6 +90,18 @@ impl Own {
         }
     }
 
+    /// Returns whether theirs is the same revocation, for as long and for tokens of the same ages.
+    fn is_done_by(&self, theirs: &Shared, now: Now) -> bool {
+        match (&self.operation, &theirs.operation) {
+            (Operation::Revoke(ours), Operation::Revoke(other)) => {
+                let left = left(ours.validity, self.announced, now);
+                let lasts = ours.mode == Mode::Disconnect || left <= other.validity.saturating_add(SAME_END);
+                ours.is_same(other) && other.covers_ages_of(ours) && lasts
+            }
+            _ => false,
+        }
+    }
+
     /// The operation will be this change of its id, or a later one: the stream may have lost
     /// changes that this node has seen, and other nodes may bring them back. Whoever has
     /// acknowledged it as an earlier one may apply another one first, which undoes it there.
@@ -100,6 +116,11 @@ impl Own {
     /// Merges what the stream holds into this state of the log.
     fn repair(&mut self, theirs: &Shared, now: Now, flaws: Flaws) -> Verdict {
         if flaws.has(Flaw::FirstCopyWins) || theirs.revision > self.revision {
+            return Verdict::Needless;
+        }
+        // Whoever has stored theirs has seen the revocation, and has changed it since.
+        let has_changed = |tags: [Tag; 2]| theirs.tag.number < Tag::REPAIRS && !tags.contains(&theirs.tag);
+        if self.restates.is_some_and(has_changed) {
             return Verdict::Needless;
         }
         if theirs.revision < self.revision {
@@ -148,4 +169,34 @@ fn merge(ours: &mut Revocation, other: &Revocation, announced: Now, now: Now, fl
 /// Returns what is left of a validity.
 pub(super) fn left(validity: Duration, since: Now, now: Now) -> Duration {
     if validity == Duration::MAX { validity } else { validity.saturating_sub(now.saturating_sub(since)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use session::SessionName;
+
+    use super::*;
+
+    #[test]
+    fn a_revocation_that_another_node_has_put_back_is_not_one_change_more() {
+        let now = Duration::from_secs(100);
+        let session = SessionName::try_from("s").unwrap();
+        let revoke = |seconds| {
+            let revocation = Revocation::blacklist(&session, Duration::from_secs(seconds));
+            Operation::Revoke(Revocation { extends: false, ..revocation })
+        };
+        let life = seal::Incarnation::from_bytes([2; seal::Incarnation::BYTES]);
+        let theirs = |revision, seconds| {
+            let tag = Tag { life, number: Tag::REPAIRS + 1 };
+            Shared { tag, revision, operation: revoke(seconds) }
+        };
+        let compare = |was_stored, theirs: Shared| {
+            let mut own = Own { was_stored, ..Own::new(revoke(60), 0, 0, now) };
+            let verdict = own.compare(&theirs, (1, 0), now, Flaws::default());
+            (matches!(verdict, Verdict::Covered), own.revision)
+        };
+        assert_eq!(compare(true, theirs(1, 60)), (true, 1));
+        assert_eq!(compare(true, theirs(1, 30)), (false, 2), "theirs expires earlier");
+        assert_eq!(compare(false, theirs(1, 60)), (false, 2), "theirs came first");
+    }
 }

@@ -99,6 +99,10 @@ struct Numbers {
 }
 
 impl Numbers {
+    fn has(&self, number: u64) -> bool {
+        number <= self.upto || self.beyond.contains(&number)
+    }
+
     fn add(&mut self, number: u64) {
         if number > self.upto && self.beyond.len() < OUT_OF_ORDER {
             self.beyond.insert(number);
@@ -209,6 +213,12 @@ impl Members {
     /// Returns whether a live member has a history.
     pub(super) fn any_with_history(&self, now: Now) -> bool {
         self.0.values().any(|member| member.has_history && member.is_live(now))
+    }
+
+    /// Returns whether this is an operation of a known life that was never applied here.
+    pub(super) fn is_new(&self, tag: Tag) -> bool {
+        let member = self.0.get(&tag.life.to_bytes()).filter(|_| tag.number < Tag::REPAIRS);
+        member.is_some_and(|member| !member.numbers.has(tag.number))
     }
 
     /// Records that an operation is applied here.

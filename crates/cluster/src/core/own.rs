@@ -108,6 +108,9 @@ pub(super) struct Own {
     pub(super) revision: u32,
     /// It brings the stream up to date instead of changing something.
     pub(super) repairs: bool,
+    /// If it [restates](super::restating) a revocation: the tags of the revocation and of the lift
+    /// that the stream has lost.
+    pub(super) restates: Option<[Tag; 2]>,
     /// Where the node had applied the stream when it accepted the operation.
     pub(super) accepted_at: u64,
     pub(super) announced: Now,
@@ -289,7 +292,8 @@ impl Publishing {
     /// Gives a repair that waits the state of a newer one. Returns the newer one if none waits.
     pub(super) fn renew_repair(&mut self, newer: Own) -> Option<Own> {
         let last = self.unsettled.get(&newer.id).and_then(VecDeque::back);
-        let waiting = last.and_then(|last| self.own.get_mut(last)).filter(|own| own.repairs);
+        let waiting =
+            last.and_then(|last| self.own.get_mut(last)).filter(|own| own.repairs && own.restates.is_none());
         match waiting {
             // What may be stored already is the older state.
             Some(own) if !own.may_be_stored && !matches!(own.step, Step::Publishing { .. }) => {
@@ -342,6 +346,7 @@ impl Own {
             revision: known + 1,
             operation,
             repairs: false,
+            restates: None,
             accepted_at,
             announced: now,
             announced_at: StreamTime::default(),

@@ -336,6 +336,13 @@ impl Core {
         recovery.is_catching_up() && has_position && !self.has(Flaw::NoRepair)
     }
 
+    /// Returns whether the position of the log is to be proved again before the node follows the
+    /// stream: since it was, the stream may have gone back, and may have grown again past it. What
+    /// was stored up to there meanwhile would never be read.
+    fn doubts_log(&self) -> bool {
+        self.reading.in_doubt && self.catches_up_from_log()
+    }
+
     /// Returns whether the last beat of this node shows that the stream still is the one in which
     /// the node had this position: a stream that went back has lost that beat too. A beat that was
     /// stored late shows nothing, since the stream may have gone back while it was on its way.
@@ -353,7 +360,7 @@ impl Core {
 
     pub(super) fn advance_recovery(&mut self) {
         match self.recovery.phase {
-            Phase::CatchingUp { last } if self.reading.applied() >= last => {
+            Phase::CatchingUp { last } if self.reading.applied() >= last && !self.doubts_log() => {
                 if self.recovery.sharing.is_some() {
                     self.recovery.phase = Phase::Sharing;
                     self.begin_sharing();

@@ -83,7 +83,11 @@ impl Core {
             Content::Beat(_) | Content::Definitions | Content::Forged(_) => false,
         });
         if !is_there && self.recovery.is_following() {
-            own.stored = None;
+            // If it was replaced before it has come back, the log has to learn of it all the same.
+            own.may_be_stored = true;
+            if let Some((sequence, _)) = own.stored.take() {
+                publishing.returning.remove(&(sequence, number));
+            }
             publishing.unsettle(number);
             publishing.step(number, Step::ReadAt(now));
         }

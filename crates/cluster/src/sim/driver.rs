@@ -218,10 +218,15 @@ impl World {
     fn record(&mut self, node: usize, operations: Vec<(Shared, Place)>, receipts: Vec<Option<Receipt>>) {
         let local = self.nodes[node].local(self.now);
         let Some(run) = &mut self.nodes[node].run else { return };
-        let mut places = BTreeMap::new();
+        let (mut places, mut later) = (BTreeMap::new(), Vec::new());
         for (shared, place) in &operations {
             run.log.record(shared, *place, local);
             places.insert(shared.id(), *place);
+            // The stream has lost what the log knows.
+            let state = &run.log.states[shared.id()];
+            if !state.unshared && state.place.revision > place.revision {
+                later.push(state.shared(shared.id(), local));
+            }
         }
         for (id, place) in places {
             run.unrecorded.remove(id);
@@ -233,6 +238,9 @@ impl World {
         }
         self.changed(node);
         self.sync_soon(node);
+        if !later.is_empty() {
+            self.feed(node, Input::Repair(later));
+        }
         self.feed(node, Input::Applied(receipts));
     }
 

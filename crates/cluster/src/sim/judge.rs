@@ -262,7 +262,8 @@ impl Judge {
             // A node that catches up may have an earlier one of the same id, and then its lift.
             let knew = match obligation.stored {
                 Some(_) => before.place.revision.max(before.early_revision) >= obligation.revision,
-                None => before.is_early,
+                // What came early and is not a later change than this one was another revocation.
+                None => before.is_early && before.early_revision > after.place.revision,
             };
             let had = (knew || node == self.orders[obligation.order].node)
                 && before.ends_for(obligation.age()) + MILLIS >= local + left;

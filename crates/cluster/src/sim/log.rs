@@ -123,6 +123,12 @@ impl State {
         let (mut next, is_replaced) = self.changed(operation, place, now);
         let is_same = self.is_same(operation);
         let is_later = self.early > now && self.early_revision > place.revision;
+        let known = self.revocation.as_ref().filter(|_| !self.is_early && !is_replaced);
+        if is_later && known.zip(next.revocation.as_ref()).is_some_and(|(known, next)| known.is_same(next)) {
+            // Beside the early one, what the log has stays in force.
+            next.take_early(self);
+            return next;
+        }
         if !is_same && is_later {
             // The early one stays in force.
             let early = self.clone().early();

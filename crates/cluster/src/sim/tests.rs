@@ -111,6 +111,17 @@ fn schedules_of_faults() {
     }
 }
 
+/// Seeds that have found faults of the protocol, each of which few others find.
+const FAULTS: [u64; 10] =
+    [31_717, 53_357, 54_737, 123_568, 145_999, 150_036, 222_438, 235_438, 247_535, 251_909];
+
+#[test]
+fn schedules_that_have_found_faults() {
+    for seed in FAULTS {
+        assert_eq!(run(Plan::new(seed), None, false).violation, None, "seed {seed}");
+    }
+}
+
 /// Within how many seeds each planted bug is found.
 const FOUND: u64 = 2_000;
 

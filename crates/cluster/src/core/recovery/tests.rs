@@ -1,7 +1,10 @@
-use session::{Revocation, SessionName};
+use session::{LostLease, NodeName, Revocation, SessionName};
 
 use super::*;
+use crate::codec::NEWEST;
 use crate::core::alone::Alone;
+use crate::core::{Identity, Input};
+use crate::message::{Beat, ServedDefinitions};
 
 #[test]
 fn a_new_leader_that_does_not_count_the_last_message_yet_costs_no_lease() {
@@ -101,4 +104,64 @@ fn a_question_is_answered_twice_in_a_second_at_most() {
     assert!(node.is_asked(3), "each life has its answer");
     node.pass(Duration::from_millis(600));
     assert!(node.is_asked(2));
+}
+
+/// Its log has applied the stream up to 49. After the stream has gone back to 46, others store 47
+/// to 54, of which it gets the last ones only.
+#[test]
+fn a_node_that_catches_up_from_its_log_does_not_follow_a_stream_in_doubt() {
+    let [life, before] = [1, 9].map(|byte| Incarnation::from_bytes([byte; Incarnation::BYTES]));
+    let position = Position { epoch: Epoch(7), sequence: 49 };
+    let me = Identity {
+        life,
+        node: NodeName::default(),
+        earlier: vec![before],
+        lease: Duration::from_secs(15),
+        policy: LostLease::Closed,
+        replaces_cookie: false,
+    };
+    let at = |sequence, content| Stored {
+        position: Position { sequence, ..position },
+        stored_at: 1_000,
+        digest: sequence,
+        outdated: false,
+        content,
+    };
+    let beat = Beat {
+        version: NEWEST,
+        life: before,
+        node: NodeName::default(),
+        count: 1,
+        applied: position,
+        newest: 1_000,
+        settled: 0,
+        pending: 0,
+        lease: me.lease,
+        policy: me.policy,
+        ends: Vec::new(),
+        has_history: true,
+        leaving: false,
+        definitions: ServedDefinitions::default(),
+    };
+    let beats = vec![at(50, Content::Beat(beat))];
+    let stream = StreamState { epoch: position.epoch, last: 54, adopted: true, beats, now: 1_000 };
+    for goes_back in [true, false] {
+        let mut now = Duration::from_secs(100);
+        let mut core = Core::new(me.clone(), position, now);
+        core.handle(now, Input::Inspected(stream.clone()));
+        // The server is silent for longer than a node waits before it doubts the stream.
+        for _ in 0..35 {
+            now += Duration::from_millis(100);
+            core.handle(now, Input::Tick);
+        }
+        for sequence in 50..=54 {
+            core.handle(now, Input::Live(at(sequence, Content::Definitions)));
+        }
+        assert_eq!((core.position().sequence, core.is_following()), (54, false));
+        let beats = if goes_back { Vec::new() } else { stream.beats.clone() };
+        core.handle(now, Input::Inspected(StreamState { beats, ..stream.clone() }));
+        let actions: Vec<_> = std::iter::from_fn(|| core.next_action()).collect();
+        let has_gone_back = actions.iter().any(|action| matches!(action, Action::RolledBack(_)));
+        assert_eq!((has_gone_back, core.is_following()), (goes_back, !goes_back));
+    }
 }
