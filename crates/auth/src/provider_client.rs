@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, IF_NONE_MATCH, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, IF_NONE_MATCH, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use tokio::time::timeout;
@@ -154,6 +154,8 @@ impl ProviderClient {
         limits: RequestLimits,
     ) -> Result<Response<Bytes>, RequestError> {
         headers.insert(USER_AGENT, AGENT);
+        // Without it, any coding would be a right answer (RFC 9110, section 12.5.3).
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let request = || {
             let mut request = Request::new(Full::new(body.clone()));
             *request.method_mut() = method.clone();

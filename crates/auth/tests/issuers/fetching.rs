@@ -1,55 +1,17 @@
 //! The task that keeps the keys, with a real server and tokens.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rig_auth::{
-    Audience, ConfiguredKey, Issuer, IssuerConfig, Issuers, Refetched, TokenConfig, TokenError, Verifier,
-    keep_keys,
-};
-use tokio::task::JoinHandle;
+use rig_auth::{Audience, IssuerConfig, Refetched, TokenError};
 
+use crate::gateway::Gateway;
 use crate::keys::{SigningKey, key_set};
 use crate::stub::{Page, Stub, until};
 
 const WITHIN: Duration = Duration::from_secs(5);
 
-struct Gateway {
-    issuers: Issuers,
-    issuer: Arc<Issuer>,
-    verifier: Verifier,
-    task: JoinHandle<()>,
-}
-
-impl Gateway {
-    fn start(stub: &Stub) -> Self {
-        let issuers = Issuers::new(vec![IssuerConfig::new("kc", stub.origin.as_str(), Audience::Any)]);
-        let issuer = issuers.iter().next().unwrap().clone();
-        let algorithms = "HS256".parse().unwrap();
-        let key = Arc::new(ConfiguredKey::load(None, &algorithms).unwrap());
-        let config = TokenConfig { algorithms, issuer: None, audience: Vec::new(), leeway: Duration::ZERO };
-        let verifier = Verifier::new(key, config).with_issuers(issuers.clone());
-        let task = tokio::spawn(keep_keys(issuer.clone(), Arc::new(()), std::future::pending()));
-        Self { issuers, issuer, verifier, task }
-    }
-
-    async fn verdict(&self, token: &str) -> Result<(), TokenError> {
-        self.verifier.verify_fetching(token).await.map(drop)
-    }
-
-    fn metrics(&self) -> String {
-        let mut registry = prometheus_client::registry::Registry::default();
-        self.issuers.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        text
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+fn start(stub: &Stub) -> Gateway {
+    Gateway::start(IssuerConfig::new("kc", stub.origin.as_str(), Audience::Any))
 }
 
 #[tokio::test]
@@ -58,7 +20,7 @@ async fn i05_a_token_of_a_new_key_is_accepted_at_once() {
     let (a, b) = (SigningKey::new("a"), SigningKey::new("b"));
     stub.set_metadata(&stub.origin, &format!("{}/keys", stub.origin));
     stub.set("/keys", Page::json(key_set(&[&a])));
-    let gateway = Gateway::start(&stub);
+    let gateway = start(&stub);
     until("the keys are fetched", || gateway.issuer.state().keys == 1).await;
     assert_eq!(gateway.verdict(&a.token(&stub.origin)).await, Ok(()));
     assert_eq!(gateway.verdict(&b.token(&stub.origin)).await, Err(TokenError::UnknownKey));
@@ -88,7 +50,7 @@ async fn i07_bad_answers_leave_the_keys_and_a_good_one_heals() {
     let (a, b) = (SigningKey::new("a"), SigningKey::new("b"));
     stub.set_metadata(&stub.origin, &format!("{}/keys", stub.origin));
     stub.set("/keys", Page::json(key_set(&[&a])).with("etag", "W/\"1\""));
-    let gateway = Gateway::start(&stub);
+    let gateway = start(&stub);
     until("the keys are fetched", || gateway.issuer.state().keys == 1).await;
     for (number, page) in [Page::json("<html>"), Page::status(500)].into_iter().enumerate() {
         stub.set("/keys", page);
@@ -118,7 +80,7 @@ async fn a_key_set_that_has_not_changed_is_not_sent_again() {
     let a = SigningKey::new("a");
     stub.set_metadata(&stub.origin, &format!("{}/keys", stub.origin));
     stub.set("/keys", Page::json(key_set(&[&a])).with("etag", "\"1\""));
-    let gateway = Gateway::start(&stub);
+    let gateway = start(&stub);
     until("the keys are fetched", || gateway.issuer.state().keys == 1).await;
     assert_eq!(gateway.issuer.refetched(Some("x"), WITHIN).await, Refetched::Fetched);
     assert_eq!(gateway.issuer.state().keys, 1);
@@ -130,7 +92,7 @@ async fn a_key_set_that_has_not_changed_is_not_sent_again() {
 async fn i08_a_provider_that_starts_later_is_found() {
     let stub = Stub::start().await;
     let a = SigningKey::new("a");
-    let gateway = Gateway::start(&stub);
+    let gateway = start(&stub);
     until("the first fetch fails", || gateway.issuer.state().last_error.is_some()).await;
     assert_eq!(gateway.verdict(&a.token(&stub.origin)).await, Err(TokenError::Unavailable));
     assert!(gateway.metrics().contains("rig_issuer_keys{issuer=\"kc\"} 0"));

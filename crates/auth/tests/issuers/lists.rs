@@ -1,63 +1,21 @@
 //! Status lists from a real server.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use rig_auth::{
-    Audience, ConfiguredKey, Issuer, IssuerConfig, Issuers, ListsConfig, TokenConfig, TokenError, Verifier,
-    keep_keys, keep_lists,
-};
+use rig_auth::{Audience, IssuerConfig, ListsConfig, TokenError};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
+use crate::gateway::Gateway;
 use crate::keys::{SigningKey, key_set};
 use crate::stub::{Page, Stub, until};
 
-struct Gateway {
-    issuers: Issuers,
-    issuer: Arc<Issuer>,
-    verifier: Verifier,
-    tasks: [JoinHandle<()>; 2],
-}
-
-impl Gateway {
-    async fn start(stub: &Stub, key: &SigningKey) -> Self {
-        stub.set_metadata(&stub.origin, &format!("{}/keys", stub.origin));
-        stub.set("/keys", Page::json(key_set(&[key])));
-        let mut config = IssuerConfig::new("kc", stub.origin.as_str(), Audience::Any);
-        let prefix = ListsConfig::prefix(&format!("{}/lists/", stub.origin)).unwrap();
-        config.status_lists = Some(ListsConfig { prefixes: vec![prefix] });
-        let issuers = Issuers::new(vec![config]);
-        let issuer = issuers.iter().next().unwrap().clone();
-        let algorithms = "HS256".parse().unwrap();
-        let static_key = Arc::new(ConfiguredKey::load(None, &algorithms).unwrap());
-        let config = TokenConfig { algorithms, issuer: None, audience: Vec::new(), leeway: Duration::ZERO };
-        let verifier = Verifier::new(static_key, config).with_issuers(issuers.clone());
-        let tasks = [
-            tokio::spawn(keep_keys(issuer.clone(), Arc::new(()), std::future::pending())),
-            tokio::spawn(keep_lists(issuer.clone(), Arc::new(()), std::future::pending())),
-        ];
-        until("the keys are fetched", || issuer.state().keys == 1).await;
-        Self { issuers, issuer, verifier, tasks }
-    }
-
-    async fn verdict(&self, token: &str) -> Result<(), TokenError> {
-        self.verifier.verify_fetching(token).await.map(drop)
-    }
-
-    fn metrics(&self) -> String {
-        let mut registry = prometheus_client::registry::Registry::default();
-        self.issuers.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        text
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
+async fn start(stub: &Stub, key: &SigningKey) -> Gateway {
+    stub.set_metadata(&stub.origin, &format!("{}/keys", stub.origin));
+    stub.set("/keys", Page::json(key_set(&[key])));
+    let mut config = IssuerConfig::new("kc", stub.origin.as_str(), Audience::Any);
+    let prefix = ListsConfig::prefix(&format!("{}/lists/", stub.origin)).unwrap();
+    config.status_lists = Some(ListsConfig { prefixes: vec![prefix] });
+    let gateway = Gateway::start(config);
+    until("the keys are fetched", || gateway.issuer.state().keys == 1).await;
+    gateway
 }
 
 /// A token with this status.
@@ -81,7 +39,7 @@ fn list(key: &SigningKey, stub: &Stub, path: &str, more: Value) -> Page {
 #[tokio::test]
 async fn i38_a_list_is_fetched_once_and_decides() {
     let (stub, key) = (Stub::start().await, SigningKey::new("a"));
-    let gateway = Gateway::start(&stub, &key).await;
+    let gateway = start(&stub, &key).await;
     stub.set("/lists/1", list(&key, &stub, "/lists/1", json!({})));
     let [revoked, valid, beyond] = [0, 1, 16].map(|index| token(&key, &stub, "/lists/1", index));
     assert_eq!(gateway.verifier.verify(&valid).unwrap_err(), TokenError::Unasked);
@@ -111,7 +69,7 @@ async fn i38_a_list_is_fetched_once_and_decides() {
 #[tokio::test]
 async fn a_list_may_be_signed_with_a_new_key() {
     let (stub, key, new) = (Stub::start().await, SigningKey::new("a"), SigningKey::new("b"));
-    let gateway = Gateway::start(&stub, &key).await;
+    let gateway = start(&stub, &key).await;
     stub.set("/lists/1", list(&new, &stub, "/lists/1", json!({})));
     let token = token(&key, &stub, "/lists/1", 1);
     assert_eq!(gateway.verdict(&token).await, Err(TokenError::Unavailable));
@@ -129,7 +87,7 @@ async fn a_list_may_be_signed_with_a_new_key() {
 #[tokio::test]
 async fn an_answer_that_is_no_list_is_not_used() {
     let (stub, key) = (Stub::start().await, SigningKey::new("a"));
-    let gateway = Gateway::start(&stub, &key).await;
+    let gateway = start(&stub, &key).await;
     let good = |path: &str| list(&key, &stub, path, json!({}));
     let with_status = |page, status| match page {
         Page::Answer(_, headers, body) => Page::Answer(status, headers, body),

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod fetching;
 mod files;
+mod gateway;
 mod introspection;
 mod keys;
 mod lists;
