@@ -1,6 +1,7 @@
 //! The internal port with several callers, each with its rights: tokens, tokens of a provider, and
 //! certificates, which openssl issues and curl presents.
 
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
 use rig_tests::*;
@@ -290,4 +291,41 @@ fn i35_tokens_and_authorities_are_replaced_while_it_runs() {
     std::fs::copy(next.file(), world.clients.file()).expect("a file");
     eventually("the new authority", || (world.curl_revoke(Some(&new), &[]).0 == "201").then_some(()));
     assert_eq!(world.curl_revoke(Some(&old), &[]).0, "000");
+}
+
+/// A connection that is kept has proved who it is by the authorities of its beginning.
+#[test]
+fn i35_a_kept_connection_has_no_rights_once_its_authority_is_gone() {
+    let world = World::start();
+    let next = ClientAuthority::new();
+    let new = next.issue("ci", "URI:spiffe://example/ci");
+    let [certificate, key] = world.clients.issue("ci", "URI:spiffe://example/ci");
+    let address = format!("localhost:{}", world.gateway.port("internal_tls").port());
+    let server = world.server.file();
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &address, "-CAfile", &server])
+        .args(["-cert", &certificate, "-key", &key])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl is installed");
+    let mut requests = client.stdin.take().expect("it is piped");
+    let mut answers = BufReader::new(client.stdout.take().expect("it is piped"));
+    let mut ask = || {
+        requests.write_all(b"GET /v4/issuers HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it is open");
+        loop {
+            let mut line = String::new();
+            assert!(answers.read_line(&mut line).expect("text") > 0, "the connection was closed");
+            // The body before it has no line end.
+            if let Some((_, status)) = line.split_once("HTTP/1.1 ") {
+                return status.split(' ').next().expect("a status").to_owned();
+            }
+        }
+    };
+    assert_eq!([ask(), ask()], ["200", "200"]);
+    std::fs::copy(next.file(), world.clients.file()).expect("a file");
+    eventually("the new authority", || (world.curl_revoke(Some(&new), &[]).0 == "201").then_some(()));
+    assert_eq!(ask(), "401");
+    drop((client.kill(), client.wait()));
 }

@@ -392,6 +392,48 @@ fn events_are_fetched_carried_out_and_acknowledged() {
     eventually("the acknowledgement", || (stub.unacknowledged() == 0).then_some(()));
 }
 
+/// With the servers of the events at other hosts than the issuer itself.
+#[test]
+fn a_gateway_that_leaves_acknowledges_the_events_that_it_has_kept() {
+    let stub = StubIssuer::start();
+    let folder = Folder::new();
+    let secret = folder.join("secret");
+    std::fs::write(&secret, "a-test-client-secret").expect("a file");
+    let elsewhere = stub.url().replace("127.0.0.1", "localhost");
+    let events = json!({
+        "audience": ["gateway"], "poll_url": format!("{elsewhere}/poll"), "poll_interval": "1h",
+        "poll_token_url": format!("{elsewhere}/token"), "poll_client_id": "gateway",
+        "poll_client_secret_file": secret,
+    });
+    stub.offer("e1", &stub.session_revoked("a", "e1", "alice"));
+    let mut gateway = start(&[stub.settings("kc", &json!({ "events": events }))], &["kc"], &[]);
+    let labels = [("issuer", "kc"), ("feed", "poll"), ("result", "matched_nobody")];
+    eventually("the event", || {
+        (gateway.metric_sum("rig_feed_statements_total", &labels) == 1.0).then_some(())
+    });
+    assert_eq!(stub.unacknowledged(), 1, "the next request comes in an hour");
+    gateway.terminate();
+    assert_eq!(gateway.exit_status().code(), Some(0));
+    assert_eq!(stub.unacknowledged(), 0);
+}
+
+#[test]
+fn i29_access_tokens_may_name_the_session_in_another_claim() {
+    let stub = StubIssuer::start();
+    let settings = stub.settings("kc", &json!({ "session_field": "/sub", "sid_at": "/https:~1~1ns~1sid" }));
+    let gateway = start(&[settings], &["kc"], &[]);
+    let token =
+        |session: &str| stub.token("a", "alice", "", &json!({ "sid": null, "https://ns/sid": session }));
+    let (mut first, mut second) = (connect(&gateway, &token("1")), connect(&gateway, &token("2")));
+    assert_eq!(log_out(&gateway, "kc", &stub.logout_token("a", &json!({ "sid": "1" }))).status, 200);
+    first.expect_kill();
+    assert_eq!([status(&gateway, &token("1")), status(&gateway, &token("2"))], [400, 200]);
+    expect_greeting(&gateway, "1", &mut [&mut second]);
+    drop((first, second));
+    let log = gateway.end();
+    assert!(!log.contains("names a session"), "its tokens have sessions: {log}");
+}
+
 #[test]
 fn the_token_of_a_provider_that_pushes_is_read_again_when_its_file_changes() {
     let stub = StubIssuer::start();

@@ -82,7 +82,7 @@ struct Poller<'f> {
     credentials: ClientCredentials<'f>,
     /// What has to be reported to the transmitter. Reported again until it has answered.
     done: Done,
-    /// The ids of the last answer.
+    /// The ids of the events that were taken last.
     last: HashSet<String>,
     log: LogLimiter,
 }
@@ -168,9 +168,9 @@ impl<'f> Poller<'f> {
         let Events { sets, is_more } = events;
         // A transmitter that sends none although more wait, or what it has sent before, is not
         // asked in a loop.
-        let is_new = sets.iter().any(|(id, _)| !self.last.contains(id));
-        let is_more = (is_more || sets.len() > most) && is_new;
-        self.last = sets.iter().map(|(id, _)| id.clone()).collect();
+        let ids: HashSet<_> = sets.iter().take(most).map(|(id, _)| id.clone()).collect();
+        let is_more = (is_more || sets.len() > most) && !ids.is_subset(&self.last);
+        self.last = ids;
         let (feeds, issuer) = (self.feeds, self.issuer);
         let take = |(id, set): (String, Option<String>)| async move {
             let taken = match &set {

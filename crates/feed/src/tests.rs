@@ -2,6 +2,7 @@
 
 mod events;
 mod global;
+mod http;
 mod limits;
 mod logouts;
 mod polls;

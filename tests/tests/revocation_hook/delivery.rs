@@ -227,3 +227,22 @@ fn without_a_folder_reports_are_sent_until_the_process_exits() {
         last = posts.last().expect("one").sequence();
     }
 }
+
+#[test]
+fn a_process_that_exits_waits_until_all_is_reported() {
+    let (receiver, files) = (HookReceiver::start(), Files::new());
+    let url = receiver.url();
+    let mut settings = files.settings(&url);
+    settings.push(("DATA_DIR", "memory"));
+    let mut gateway = Gateway::start(&settings);
+    // Far more at once than one after the other can be reported.
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let gateway = &gateway;
+            scope.spawn(move || (0..10).for_each(|n| revoke(gateway, &format!("s{thread}-{n}"))));
+        }
+    });
+    gateway.terminate();
+    assert_eq!(gateway.exit_status().code(), Some(0));
+    assert_eq!(receiver.posts().len(), 2 * 8 * 10);
+}

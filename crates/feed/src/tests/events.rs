@@ -1,7 +1,11 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use identity::{Action, EventName, FeedConfig};
 use serde_json::{Value, json};
 use session::{Cause, MemoryLog};
 
+use super::logouts::FullLog;
 use super::world::*;
 
 const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
@@ -205,6 +209,58 @@ async fn each_alias_of_a_subject_is_revoked() {
     identifiers.push(json!({ "format": "iss_sub", "iss": ISSUER, "sub": "carol" }));
     assert_eq!(world.push(&set(&claims)).await.status, 202);
     assert_eq!((world.count("events", "revoked"), carol.cause()), (2, Some(Cause::Revoked)));
+}
+
+/// The claims of an event about a user and about an email address.
+fn of_aliases() -> Value {
+    let mut claims = claims("e", "session-revoked", "alice", now() - 30);
+    claims["sub_id"] = json!({ "format": "aliases", "identifiers": [
+        { "format": "iss_sub", "iss": ISSUER, "sub": "alice" }, { "format": "email", "email": "a@b.c" },
+    ] });
+    claims
+}
+
+/// Opens a connection of each alias.
+fn open_aliases(world: &World) -> [Open; 2] {
+    let by_sub = json!({ "sub": "alice", "sid": "1", "iat": now() - 60 });
+    let by_email = json!({ "sub": "b", "sid": "2", "email": "a@b.c", "iat": now() - 60 });
+    [by_sub, by_email].map(|token| world.open(token).expect("the token is valid"))
+}
+
+#[tokio::test]
+async fn i25_an_alias_that_cannot_be_kept_does_not_spare_the_next() {
+    let full = Arc::new(AtomicBool::new(true));
+    let world = World::with(config(), FullLog(MemoryLog::new(), full));
+    let open = open_aliases(&world);
+    let answered = world.push(&set(&of_aliases())).await;
+    assert_eq!((answered.status.as_u16(), answered.header("retry-after")), (503, Some("5")));
+    assert_eq!(open.map(|open| open.cause()), [Some(Cause::Revoked); 2]);
+}
+
+#[tokio::test]
+async fn i32_an_event_that_disconnects_each_alias_does_so_once() {
+    let mut config = config();
+    config.events.as_mut().unwrap().actions.insert(EventName::SessionRevoked, Action::Disconnect);
+    let world = World::with(config, MemoryLog::new());
+    let (first, event) = (open_aliases(&world), set(&of_aliases()));
+    assert_eq!(world.push(&event).await.status, 202);
+    assert_eq!(first.map(|open| open.cause()), [Some(Cause::Disconnected); 2]);
+    let second = open_aliases(&world);
+    assert_eq!(world.push(&event).await.status, 202);
+    assert_eq!(second.map(|open| open.cause()), [None; 2]);
+    assert_eq!((world.count("events", "repeated"), world.records().await.len()), (1, 2));
+}
+
+#[tokio::test]
+async fn i32_an_event_under_a_used_id_leaves_a_newer_token_alone() {
+    let mut config = config();
+    config.events.as_mut().unwrap().actions.insert(EventName::SessionRevoked, Action::Disconnect);
+    let world = World::with(config, MemoryLog::new());
+    let open = |iat: u64| world.open(json!({ "sub": "alice", "sid": "s", "iat": iat })).unwrap();
+    assert_eq!(world.push(&set(&claims("e", "session-revoked", "alice", now() - 40))).await.status, 202);
+    let (older, newer) = (open(now() - 60), open(now() - 5));
+    assert_eq!(world.push(&set(&claims("e", "session-revoked", "alice", now() - 20))).await.status, 202);
+    assert_eq!([older, newer].map(|open| open.cause()), [Some(Cause::Disconnected), None]);
 }
 
 #[tokio::test]

@@ -58,6 +58,15 @@ async fn i19_a_logout_ends_the_session_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_logout_that_cuts_a_request_has_revoked() {
+    let world = World::new();
+    let open = world.open(json!({ "sub": "alice", "sid": "s-1", "iat": now() - 60 })).unwrap();
+    open.be_a_request();
+    assert_eq!(world.log_out(&logout(now(), json!({ "sid": "s-1" }))).await.status, 200);
+    assert_eq!((world.count("logout", "revoked"), world.count("logout", "matched_nobody")), (1, 0));
+}
+
+#[tokio::test]
 async fn i20_a_logout_by_sub_ends_all_of_the_user_and_lets_a_later_login_in() {
     let world = World::new();
     let at = now() - 10;
@@ -178,7 +187,7 @@ async fn i24_a_replayed_logout_leaves_a_newer_login_alone() {
 }
 
 /// A log whose disk is full while the flag is set.
-struct FullLog(MemoryLog, Arc<AtomicBool>);
+pub(super) struct FullLog(pub(super) MemoryLog, pub(super) Arc<AtomicBool>);
 
 impl Log for FullLog {
     fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {

@@ -1,3 +1,5 @@
+mod bounds;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,10 @@ struct State {
     lost: usize,
     /// The body of all answers, instead of events.
     body: Option<Bytes>,
+    /// Sends all events that wait, however few it is asked for, and does not say that more wait.
+    ignores_most: bool,
+    /// The token endpoint refuses the client.
+    refuses_client: bool,
 }
 
 fn answer(status: u16, body: impl Into<Bytes>) -> Result<Response<Bytes>, String> {
@@ -60,7 +66,8 @@ impl Http for Transmitter {
             assert_eq!(headers[AUTHORIZATION], "Basic cmlnOnMzY3JldA==");
             let mut state = self.0.lock();
             state.tokens += 1;
-            answer(200, json!({ "access_token": format!("t-{}", state.tokens) }).to_string())
+            let status = if state.refuses_client { 400 } else { 200 };
+            answer(status, json!({ "access_token": format!("t-{}", state.tokens) }).to_string())
         }
         .boxed()
     }
@@ -98,6 +105,7 @@ impl Http for Transmitter {
                 return Err("the connection was lost".to_owned());
             }
             let most = request["maxEvents"].as_u64().unwrap() as usize;
+            let most = if state.ignores_most { usize::MAX } else { most };
             let sets: BTreeMap<_, _> = state.waiting.iter().take(most).collect();
             let is_more = state.waiting.len() > sets.len();
             answer(200, json!({ "sets": sets, "moreAvailable": is_more }).to_string())

@@ -1,7 +1,7 @@
 //! A node with feeds, its connections, and the statements of a provider.
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -138,12 +138,16 @@ pub(super) fn sign_anew(typ: &str, claims: &Value) -> String {
 #[derive(Default)]
 pub(super) struct Client {
     ended: Mutex<Option<Cause>>,
+    is_request: AtomicBool,
 }
 
 impl Connection for Client {
     fn session_killed(&self, ending: &Arc<Ending>) -> Notified {
         self.ended.lock().get_or_insert(ending.cause());
-        Notified::ended()
+        match self.is_request.load(SeqCst) {
+            true => Notified { requests: 1, ..Notified::default() },
+            false => Notified::ended(),
+        }
     }
 }
 
@@ -154,6 +158,11 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// Is no connection from now on, but a request that is cut short.
+    pub(super) fn be_a_request(&self) {
+        self.client.is_request.store(true, SeqCst);
+    }
+
     pub(super) fn cause(&self) -> Option<Cause> {
         *self.client.ended.lock()
     }

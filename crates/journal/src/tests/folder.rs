@@ -10,6 +10,7 @@ use session::{Epoch, Operation, Place, Position, Selector};
 use super::*;
 use crate::JournalError;
 use crate::codec::{self, NUMBERS, RECEIPTS, RECEIPTS_1, REVOCATIONS, REVOCATIONS_3};
+use crate::store::{FORMAT, format};
 
 fn refused(folder: &Temporary) -> JournalError {
     match Journal::open(&folder.config()) {
@@ -118,6 +119,9 @@ fn a_log_of_the_third_format_keeps_all_and_is_of_every_issuer() {
             (unshared, place.position)
         );
     }
+    let store = Database::open(folder.file("revocations.redb")).unwrap();
+    assert_eq!(format(&store).unwrap(), FORMAT, "an older version leaves it alone");
+    drop(store);
     let standing = standing(1, MINUTE);
     append(&folder.open_clustered(), &standing);
     assert_eq!(folder.open_clustered().find(&standing.id).unwrap().unwrap().revocation, standing);

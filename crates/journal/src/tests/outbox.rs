@@ -1,8 +1,11 @@
 //! What is reported: queued with the change, whatever happens then.
 
+mod full;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 use session::{Epoch, MemoryLog, Operation, Place, Position, Receipt};
 
@@ -224,6 +227,23 @@ fn numbers_grow_over_restarts_and_what_was_sent_is_gone() {
     }
 }
 
+/// As after the time of day was set back.
+#[test]
+fn numbers_continue_above_the_last_one_of_the_folder() {
+    const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("outbox_numbers");
+    let folder = Temporary::new();
+    drop(open(&folder, &[Outlet::Hook]));
+    let last = 1 << 62;
+    let store = Database::open(folder.file("revocations.redb")).unwrap();
+    let write = store.begin_write().unwrap();
+    write.open_table(NUMBERS).unwrap().insert("sequence", last).unwrap();
+    write.commit().unwrap();
+    drop(store);
+    let journal = open(&folder, &[Outlet::Hook]);
+    append(&journal, &revocation("a", MINUTE));
+    assert_eq!(queued(&journal, Outlet::Hook)[0].sequence, last + 1);
+}
+
 #[test]
 fn what_is_lost_is_told_by_the_next_one_also_after_a_restart() {
     let folder = Temporary::new();
@@ -386,13 +406,17 @@ fn no_power_cut_separates_a_revocation_from_its_report() {
             let sending = scope.spawn(|| {
                 let changes = outbox.oldest(20).unwrap_or_default();
                 changes.iter().for_each(|change| outbox.sent(change));
-                changes.into_iter().map(|change| change.id)
+                changes
             });
             let (some_kept, some_lifted) = use_until_the_end(&journal, round);
             acknowledged.extend(some_kept);
             acknowledged.extend(some_lifted.iter().cloned());
             lifted.extend(some_lifted);
-            sent.extend(sending.join().expect("it does not panic"));
+            for change in sending.join().expect("it does not panic") {
+                // It may have been queued, and sent, since the round has begun.
+                sent.insert(change.id);
+                known.entry(change.id).or_insert(Change { age: Duration::ZERO, ..change });
+            }
         });
         let cut = disk.after_power_cut(&mut random);
         drop(journal);
@@ -414,15 +438,20 @@ fn without_a_folder_the_same_is_reported() {
     assert!(matches!(log.append(&standing(950, MINUTE)), Ok(Appended::Extended { .. })));
     assert!(log.lift(&id("a"), Some("bob")).unwrap().is_some());
     assert!(log.lift(&id("a"), Some("bob")).unwrap().is_none());
+    // A later end alone leaves the later bound. After a lift, no receipt is reported.
+    let Ok(Appended::Extended { seq, .. }) = log.append(&standing(920, 9 * MINUTE)) else { panic!() };
+    log.lift(&standing(0, MINUTE).id, None).unwrap();
+    log.receipt(seq, &NodeName::default(), receipt(1));
     let changes = outbox.oldest(ALL).unwrap();
     use ChangeKind::{Accepted, Applied, Lifted};
-    assert_eq!(kinds(&changes), [Accepted, Applied, Accepted, Accepted, Lifted]);
+    assert_eq!(kinds(&changes), [Accepted, Applied, Accepted, Accepted, Lifted, Accepted, Lifted]);
     assert!(changes.is_sorted_by(|one, next| one.sequence + 1 == next.sequence));
     assert_eq!(
         (&data(&changes[1])["connectionsTerminated"], &data(&changes[4])["by"]),
         (&json!(3), &json!("bob"))
     );
     assert_eq!(data(&changes[3])["issuedUpTo"], 950);
+    assert_eq!(data(&changes[5])["issuedUpTo"], 950);
     let topic = log.outbox(Outlet::Topic).unwrap().oldest(ALL).unwrap();
     assert_eq!(
         topic.iter().map(|change| change.id).collect::<Vec<_>>(),

@@ -156,6 +156,26 @@ async fn an_entity_tag_is_for_one_place_and_one_good_key_set() {
 }
 
 #[test]
+fn an_entity_tag_that_is_empty_or_too_long_is_not_kept() {
+    let is_kept = |tag: &str| {
+        let headers = HeaderMap::from_iter([(ETAG, HeaderValue::from_str(tag).unwrap())]);
+        kept_etag(&headers).is_some()
+    };
+    assert!(is_kept("\"1\"") && is_kept(&"x".repeat(MAX_ETAG)));
+    assert!(!is_kept("") && !is_kept(&"x".repeat(MAX_ETAG + 1)));
+}
+
+#[tokio::test]
+async fn i07_metadata_is_bounded() {
+    let (provider, origin, mut source) = source().await;
+    let large = json!({"issuer": origin, "jwks_uri": format!("{origin}/keys2"), "x": "x".repeat(1 << 20)});
+    provider.set(METADATA, 200, large);
+    let fetched = source.fetch(Hint::Moved).await.unwrap();
+    let complaint = fetched.complaint.unwrap().to_string();
+    assert_eq!(complaint, format!("{origin}{METADATA}: the answer is larger than 1048576 bytes"));
+}
+
+#[test]
 fn what_is_shown_of_a_uri_has_no_secret_and_an_end() {
     let shown = |uri: &str| shown(&uri.parse().unwrap());
     assert_eq!(shown("https://user:pass@id.example:8443/keys?code=secret"), "https://id.example:8443/keys");

@@ -80,6 +80,7 @@ audience = "any"
     assert_eq!(first.audience_at, "/azp");
     assert_eq!(first.required.len(), 3);
     assert!(first.required.contains(&("/token_use".to_owned(), "access".into())));
+    assert_eq!(first.algorithms, "RS256,EdDSA".parse().unwrap());
     assert_eq!(first.types, ["application/AT+jwt"]);
     assert_eq!((first.leeway, first.max_token_life), (Duration::ZERO, secs(366 * 86_400)));
     assert_eq!((first.keys_refresh, first.keys_max_stale), (secs(86_400), Duration::ZERO));
@@ -88,6 +89,8 @@ audience = "any"
     let feed = &read.feeds[0];
     assert_eq!((&*feed.issuer_id, &feed.client_ids[..]), ("kc", &["gateway".to_owned()][..]));
     assert_eq!((feed.logout_ends, &*feed.session_field), (LogoutEnds::User, "/sid"));
+    assert_eq!(feed.aliases, first.aliases);
+    assert_eq!((feed.max_token_life, feed.leeway), (first.max_token_life, first.leeway));
     assert_eq!((&*feed.sid_at, &*read.feeds[1].sid_at), ("/https:~1~1ns~1sid", "/sid"));
 
     // The same in a file of its own, in the environment and in the settings file.
@@ -255,6 +258,67 @@ fn what_providers_select_by_needs_no_further_setting() {
 }
 
 #[test]
+fn a_public_url_is_the_audience_of_revocation_assertions() {
+    let read = issuers(&[
+        ("PUBLIC_URL", "https://gw.example/base/"),
+        ("ISSUERS", &with("")),
+        ("OIDC_ISSUER", "https://other.example"),
+        ("OIDC_AUDIENCE", "any"),
+    ]);
+    let urls: Vec<_> = read.feeds.iter().map(|feed| feed.global_revocation_url().unwrap()).collect();
+    let url = |id: &str| format!("https://gw.example/base/_rig/v1/issuers/{id}/global-token-revocation");
+    assert_eq!(urls, [url("kc"), url("oidc")]);
+}
+
+#[test]
+fn a_session_is_named_as_in_tokens_of_the_static_key_unless_it_is_said() {
+    let read = issuers(&[
+        ("JWT_SESSION_FIELD", "/session"),
+        ("ISSUERS", &with("")),
+        ("OIDC_ISSUER", "https://other.example"),
+        ("OIDC_AUDIENCE", "any"),
+    ]);
+    let fields: Vec<_> = read.feeds.iter().map(|feed| &*feed.session_field).collect();
+    assert_eq!(fields, ["/session"; 2]);
+}
+
+#[test]
+fn an_issuer_may_have_authorities_of_its_own_and_no_tls() {
+    let folder = Folder::new("issuer-authorities");
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = folder.file("ca.pem", &identity.cert.pem());
+    let members = format!(r#", "ca_file": {file:?}, "insecure_http": true"#);
+    let json = with(&members).replace("https://id.example", "http://id.example");
+    let read = issuers(&[("ISSUERS", &json)]);
+    let config = &read.issuers.iter().next().unwrap().config;
+    assert_eq!(config.ca_file.as_deref(), Some(file.as_ref()));
+    assert!(config.insecure_http);
+    assert!(!issuers(&[("ISSUERS", &with(""))]).issuers.iter().next().unwrap().config.insecure_http);
+}
+
+#[test]
+fn each_kind_of_subject_has_its_claim() {
+    let kinds = ["email", "opaque", "account", "phone_number", "session", "device", "user", "tenant"];
+    let members: Vec<_> = kinds.iter().map(|kind| format!(r#""{kind}": "/{kind}""#)).collect();
+    let events = format!(r#", "events": {{"audience": ["a"], {}}}"#, members.join(", "));
+    let read = issuers(&[("ISSUERS", &with(&events))]);
+    let events = read.feeds[0].events.as_ref().unwrap();
+    let claims = [
+        &events.email,
+        &events.opaque,
+        &events.account,
+        &events.phone_number,
+        &events.session,
+        &events.device,
+        &events.user,
+        &events.tenant,
+    ];
+    for (kind, claim) in kinds.into_iter().zip(claims) {
+        assert_eq!(claim.as_deref(), Some(&*format!("/{kind}")));
+    }
+}
+
+#[test]
 fn a_public_url_is_one_that_providers_can_use() {
     let told = |url: &str| parse(&[], &[("PUBLIC_URL", url)]).err().unwrap_or_default();
     for good in ["https://gw.example", "https://gw.example/base/", "http://localhost:4000"] {
@@ -325,7 +389,21 @@ poll_scope = "ssf.read"
     assert_eq!(events.actions.len(), 1);
     let poll = events.poll.as_ref().unwrap();
     assert_eq!((&*poll.url, poll.interval), ("https://id.example/poll", secs(10)));
+    assert_eq!((&*poll.token_url, &*poll.client_id), ("https://id.example/token", "gw"));
+    assert_eq!(
+        (poll.client_secret_file.as_path(), poll.scope.as_deref()),
+        (secret.as_ref(), Some("ssf.read"))
+    );
+    assert_eq!(
+        (events.verification_state.as_deref(), &events.critical[..]),
+        (Some("s"), &["tenant".to_owned()][..])
+    );
+    assert_eq!(events.bearer_file.as_deref(), Some(secret.as_ref()));
     assert!(read.feeds[1].events.is_none());
+
+    let without = folder.file("without.toml", &toml(&format!("bearer_file = {secret:?}")));
+    let told = folder.hide(&parse(&[], &[("ISSUERS", &without)]).unwrap_err());
+    assert!(told.contains("issuers[0].events.audience: missing: the audience (aud) of the events"), "{told}");
 
     let wrong = folder.file(
         "wrong.toml",

@@ -150,6 +150,14 @@ fn with_one_source_a_selector_with_its_issuer_is_the_same_and_costs_no_key() {
 }
 
 #[test]
+fn with_several_sources_a_session_costs_two_keys_and_so_does_a_claim() {
+    let (sessions, _) = sessions_of(config_of(vec![issuer(A, "/sid"), issuer(B, "/jti")], false));
+    let subject = subject(&sessions, Some(A), &json!({"sub": "1", "sid": "2"}));
+    // The session, and `sid` as a claim: once for A, which selects it as the session.
+    assert_eq!(subject.keys.len(), 2 + 2 + 1);
+}
+
+#[test]
 fn users_and_sessions_of_issuers_can_always_be_selected() {
     let keycloak = IssuerField { selectable: vec!["/email".to_owned()], ..issuer(A, "/sid") };
     let config = config_of(vec![keycloak, issuer(B, "/sid")], false);

@@ -195,3 +195,34 @@ fn two_nodes_end_with_the_later_bound_and_the_later_end() {
         assert!(connect(&sessions, Some(A), &claims(951)).is_ok());
     }
 }
+
+/// Two other nodes have accepted a statement at the same time. What came directly from one of them
+/// is in force until the stream brings it, whatever the stream brings of the other.
+#[test]
+fn what_is_enforced_outlives_the_record_of_another_half() {
+    let bounds = [(900, 10 * MINUTE), (950, 5 * MINUTE)];
+    for order in [[0, 1], [1, 0]] {
+        let (sessions, hand) = sessions_of(two_issuers());
+        hand.forward(Duration::from_secs(1000));
+        let of = |n: usize| of_user(&sessions, bounds[n].0, bounds[n].1);
+        sessions.enforce(&of(order[0]), 1).finish();
+        let place = Place { position: Position { epoch: Epoch(1), sequence: 1 }, revision: 1 };
+        sessions.record(&[(Operation::Revoke(of(order[1])), place)]).unwrap();
+        assert!(connect(&sessions, Some(A), &claims(950)).is_err(), "{order:?}: the later bound");
+        hand.forward(6 * MINUTE);
+        assert!(connect(&sessions, Some(A), &claims(900)).is_err(), "{order:?}: the later end");
+    }
+}
+
+#[test]
+fn i23_a_repeated_statement_is_not_shared_again() {
+    let (sessions, hand) = sessions_of(two_issuers());
+    hand.forward(Duration::from_secs(1000));
+    let statement = of_user(&sessions, 900, 10 * MINUTE);
+    accept(&sessions, &statement);
+    assert_eq!(sessions.log().unshared_count(), 1);
+    let place = Place { position: Position { epoch: Epoch(1), sequence: 1 }, revision: 1 };
+    sessions.record(&[(Operation::Revoke(statement.clone()), place)]).unwrap();
+    assert_eq!(accept(&sessions, &statement).0, "again");
+    assert_eq!(sessions.log().unshared_count(), 0, "the stream has it");
+}

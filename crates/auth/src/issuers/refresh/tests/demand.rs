@@ -1,6 +1,10 @@
+use std::pin::pin;
+
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::issuers::demand::Demand;
 
 #[tokio::test(start_paused = true)]
 async fn i05_a_new_key_is_fetched_for_the_first_token_that_names_it() {
@@ -84,6 +88,20 @@ async fn a_key_that_could_not_be_looked_for_is_found_a_minute_later() {
         sleep(60 * MINUTE).await;
         assert_eq!(kept.fetches().len(), fetches, "{kids:?}");
     }
+}
+
+/// Another one would be refused although the regular fetch may have brought its key.
+#[tokio::test(start_paused = true)]
+async fn a_kid_is_not_absent_if_a_regular_fetch_has_ended_since() {
+    let demand = Demand::default();
+    let mut request = pin!(demand.refetched(Some("new"), SECOND, || false));
+    assert_eq!(request.as_mut().now_or_never(), None);
+    for is_regular in [false, true] {
+        demand.begin();
+        demand.end(true, is_regular);
+    }
+    assert_eq!(request.await, Refetched::Fetched);
+    assert_eq!(demand.report().absent, 0);
 }
 
 #[tokio::test(start_paused = true)]
