@@ -1,0 +1,11 @@
+// The client of the gateway's inbound port: events over Server-Sent Events, WebSocket or long polling.
+
+import { open } from "./connection.js";
+import type { Connection, Options } from "./types.js";
+
+export type * from "./types.js";
+
+/** Opens a connection. Handlers that are registered in the same turn miss nothing. */
+export function connect<Events extends object = Record<string, any>>(options: Options): Connection<Events> {
+  return open(options);
+}

@@ -1,0 +1,20 @@
+// What a transport asks of the connection, beside its attempt.
+
+export interface Link {
+  readonly resume: boolean;
+  readonly WebSocket: typeof WebSocket | undefined;
+  /** The cookies of a client that has to keep them itself. */
+  readonly cookies: Map<string, string>;
+  /** The URL of an endpoint with the subscriptions. */
+  url(endpoint: string): URL;
+  /** Asks an endpoint to connect, with the token in the header and the subscriptions in the URL. */
+  request(endpoint: string, options?: RequestInit): Promise<Response>;
+  /** Takes an event, as JSON or parsed, with its position; or the position alone, if the JSON is empty. */
+  take(event: string | object, id?: string): void;
+  /** Long polling: whether the cookies belong to a connection of this client; ends the attempt if not. */
+  adopt(fresh: boolean): Promise<boolean>;
+  /** Long polling: an answer has been taken as a whole. */
+  taken(): void;
+  /** Events were lost on the way. */
+  lost(): void;
+}
