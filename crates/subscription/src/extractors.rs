@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use event::{Pointer, PointerTree};
+use json::ValueKey;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
@@ -96,6 +97,18 @@ impl Extractors {
             (!clause.is_empty()).then(|| Subscription::new(event_type, vec![clause]))
         });
         brought.collect()
+    }
+
+    /// Returns the value of each field of an event by its position, the [`FieldAt`] of
+    /// constraints. A field that is absent, null or removed has none. Parses the JSON only if the
+    /// type has fields.
+    ///
+    /// [`FieldAt`]: crate::FieldAt
+    pub fn values(&self, event_type: &str, json: &[u8]) -> Vec<Option<ValueKey>> {
+        let types = self.current();
+        let Some(extractors) = types.get(event_type) else { return Vec::new() };
+        let key = |value: Option<&str>| value.and_then(ValueKey::of_json);
+        extractors.extract(json).into_iter().map(key).collect()
     }
 
     /// Returns the extractors in force.

@@ -20,6 +20,7 @@ mod tests;
 mod wanted;
 
 pub use interest::Interest;
+pub use wanted::{Conjunction, FieldAt, Wanted, wanted_by_type};
 
 use of_type::TypeIndex;
 
@@ -58,15 +59,14 @@ impl<S: Clone> Index<S> {
         }
         // Extracted without a lock. Subscriptions made meanwhile are matched as well, since the
         // look-up follows.
-        let values: Vec<Option<ValueKey>> = match self.extractors.current().get(event.event_type()) {
-            Some(extractors) => extractors
-                .extract(event.json())
-                .into_iter()
-                .map(|value| value.and_then(ValueKey::of_json))
-                .collect(),
-            None => Vec::new(),
-        };
-        of_type.matching(&values)
+        of_type.matching(&self.extractors.values(event.event_type(), event.json()))
+    }
+
+    /// Returns what [`Index::matches`] does, for a caller that has the [values](Extractors::values)
+    /// of the event already.
+    pub fn matches_values(&self, event_type: &str, values: &[Option<ValueKey>]) -> Vec<S> {
+        let of_type = self.types.read().get(event_type).cloned();
+        of_type.map_or_else(Vec::new, |of_type| of_type.matching(values))
     }
 }
 

@@ -10,7 +10,7 @@ mod index;
 mod subscription;
 
 pub use extractors::{ExtractorMistake, Extractors, ExtractorsError};
-pub use index::{Index, Interest};
+pub use index::{Conjunction, FieldAt, Index, Interest, Wanted, wanted_by_type};
 pub use subscription::{
     MAX_CLAUSES, MAX_EVENT_TYPE, MAX_SUBSCRIPTIONS, MAX_VALUE, Subscription, SubscriptionError,
     SubscriptionFault,

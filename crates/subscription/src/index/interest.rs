@@ -44,7 +44,7 @@ impl<S: Clone> Interest<S> {
         self.count(subscriptions.len());
         let index = self.index.clone();
         let mut places = Vec::new();
-        let wanted = wanted::by_type(subscriptions, index.extractors());
+        let wanted = wanted::wanted_by_type(subscriptions, index.extractors());
         for (event_type, wanted) in &wanted {
             self.exchange(event_type, wanted, &mut places);
         }

@@ -8,21 +8,23 @@ use crate::extractors::{Extractors, Types};
 use crate::subscription::{Clause, Subscription};
 
 /// The position of a field among the extractors of its type.
-pub(super) type FieldAt = u32;
+pub type FieldAt = u32;
 
 /// Values that must all match; never empty.
-pub(super) type Conjunction = Vec<(FieldAt, ValueKey)>;
+pub type Conjunction = Vec<(FieldAt, ValueKey)>;
 
 /// The events of one type that a subscriber wants.
 #[derive(Debug, PartialEq)]
-pub(super) enum Wanted {
+pub enum Wanted {
+    /// All of them.
     Everything,
     /// Events that match one of these, without duplicates.
     OneOf(Vec<Conjunction>),
 }
 
-/// Groups what these subscriptions want by event type.
-pub(super) fn by_type<'s>(
+/// Groups what these subscriptions want by event type. A constraint on a field that the extractors
+/// do not have any more can match nothing, and is left out.
+pub fn wanted_by_type<'s>(
     subscriptions: &'s [Subscription],
     extractors: &Extractors,
 ) -> BTreeMap<&'s str, Wanted> {

@@ -1,0 +1,95 @@
+//! Which types have events that the ring does not have.
+
+use std::collections::HashMap;
+
+use crate::gap::Gap;
+use crate::id::Position;
+use crate::keys::{Fingerprint, TypeKey};
+
+/// The latest event of each type that was not kept. Bounded: whoever publishes ever new types must
+/// not fill the memory.
+#[derive(Default)]
+pub(crate) struct Dropped {
+    by_type: HashMap<Fingerprint, Missing>,
+    /// The latest loss that may concern every type.
+    any: Position,
+    /// The position up to which nothing is exact any more when records were last removed.
+    tidied: Position,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) position: Position,
+    pub(crate) why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    NotKept,
+    Lost,
+}
+
+/// The limit of types, other than the excluded ones. About 40 bytes each.
+pub(crate) const MAX_TYPES: usize = 4096;
+
+/// Positions between two removals of old records, since each looks at all of them.
+const TIDYING: u64 = 4096;
+
+impl Dropped {
+    /// Returns `true` if an event of the type at the next position can be recorded. `evicted` is
+    /// the position before which nothing is exact anyway.
+    pub(crate) fn has_room(&mut self, event_type: TypeKey, evicted: Position) -> bool {
+        if self.by_type.len() < MAX_TYPES || self.by_type.contains_key(&event_type.0) {
+            return true;
+        }
+        if evicted.0 < self.tidied.0 + TIDYING {
+            return false;
+        }
+        self.tidied = evicted;
+        self.by_type.retain(|_, missing| missing.position > evicted);
+        self.by_type.len() < MAX_TYPES
+    }
+
+    /// Records an event that is not in the ring, whether there is room or not.
+    /// An earlier one than the latest changes nothing.
+    pub(crate) fn record(&mut self, event_type: TypeKey, missing: Missing) {
+        let latest = self.by_type.entry(event_type.0).or_insert(missing);
+        if missing.position > latest.position {
+            *latest = missing;
+        }
+    }
+
+    /// Records a loss that may concern every type.
+    pub(crate) fn record_any(&mut self, position: Position) {
+        self.any = self.any.max(position);
+    }
+
+    /// Returns the latest loss that may concern every type.
+    pub(crate) const fn any(&self) -> Position {
+        self.any
+    }
+
+    /// Returns all records.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Fingerprint, Missing)> {
+        self.by_type.iter().map(|(event_type, missing)| (*event_type, *missing))
+    }
+
+    /// Fails if an event of one of these types after the cursor is not in the ring.
+    pub(crate) fn check(
+        &self,
+        cursor: Position,
+        mut types: impl Iterator<Item = TypeKey>,
+    ) -> Result<(), Gap> {
+        if self.any > cursor {
+            return Err(Gap::Lost);
+        }
+        let missing = |event_type: TypeKey| {
+            self.by_type.get(&event_type.0).filter(|missing| missing.position > cursor)
+        };
+        match types.find_map(missing) {
+            None => Ok(()),
+            Some(Missing { why: Why::NotKept, .. }) => Err(Gap::Expired),
+            Some(Missing { why: Why::Lost, .. }) => Err(Gap::Lost),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Positions, and the ids that name them to clients.
+
+use std::fmt;
+
+use aws_lc_rs::cipher::{
+    AES_128, DecryptingKey, DecryptionContext, EncryptingKey, UnboundCipherKey,
+};
+use aws_lc_rs::{digest, hkdf, rand};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// Bytes of an AES block (FIPS 197), and of an id before its encoding.
+const BLOCK: usize = 16;
+
+/// One run of positions: 64 random bits. It never repeats; a clean restart continues it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Life(u64);
+
+/// The place of an event among all that a life has taken, from 1 on; 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
+/// The id of a position: 22 characters of URL-safe Base64 (RFC 4648, section 5).
+///
+/// It is the same for all readers, so that an event is encoded once for all of them, and reveals
+/// nothing: plain numbers would tell each client how many events there are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventId([u8; EventId::LENGTH]);
+
+/// A key (AES-128) for ids. Nodes with the same key can read each other's ids.
+#[derive(Clone)]
+pub struct IdKey([u8; BLOCK]);
+
+/// Writes the ids of one life, and reads those of all lives with the same key.
+pub struct Ids {
+    life: Life,
+    encrypt: EncryptingKey,
+    decrypt: DecryptingKey,
+}
+
+/// Why a text is not the id of a position of this life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// It was not made with this key, or was changed. One in 65,536 of such texts is taken for
+    /// another life's.
+    #[error("not an id of this gateway")]
+    Unknown,
+    /// It is from another life: of another node, or an earlier one of this node.
+    #[error("an id of another life")]
+    Elsewhere(Life),
+}
+
+impl Life {
+    /// Returns a new life.
+    pub fn random() -> Self {
+        let mut bytes = [0; size_of::<u64>()];
+        rand::fill(&mut bytes).expect("the system gives random bytes");
+        Self(u64::from_be_bytes(bytes))
+    }
+
+    /// Returns the 64 bits.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the life with these 64 bits.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+impl Position {
+    /// The greatest position that has an id. At a million events per second, a life reaches it
+    /// after nine years; later ids are read as unknown, which is a gap and never a wrong event.
+    pub const MAX: Self = Self((1 << 48) - 1);
+
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl EventId {
+    /// Characters of an id.
+    pub const LENGTH: usize = 22;
+
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("Base64 is ASCII")
+    }
+}
+
+impl IdKey {
+    /// Returns the key that is derived from the shared cookie of the nodes (RIG: `NODE_COOKIE`).
+    pub fn of_cookie(cookie: &str) -> Self {
+        let secret = digest::digest(&digest::SHA256, cookie.as_bytes());
+        let mut key = [0; BLOCK];
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"rig event ids, version 1")
+            .extract(secret.as_ref())
+            .expand(&[b"aes"], KeyLength)
+            .and_then(|okm| okm.fill(&mut key))
+            .expect("HKDF-SHA256 gives 16 bytes");
+        Self(key)
+    }
+
+    /// Returns a new key. To tell its own earlier lives from foreign ids, a node must keep it.
+    pub fn random() -> Self {
+        let mut key = [0; BLOCK];
+        rand::fill(&mut key).expect("the system gives random bytes");
+        Self(key)
+    }
+
+    /// Returns the bytes of the key, to store it.
+    pub const fn to_bytes(&self) -> [u8; BLOCK] {
+        self.0
+    }
+
+    /// Returns the key with these bytes.
+    pub const fn from_bytes(bytes: [u8; BLOCK]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Ids {
+    /// Creates the ids of a life.
+    pub fn new(key: &IdKey, life: Life) -> Self {
+        let key = || UnboundCipherKey::new(&AES_128, &key.0).expect("the key has 16 bytes");
+        let encrypt = EncryptingKey::ecb(key()).expect("AES-128 encrypts single blocks");
+        let decrypt = DecryptingKey::ecb(key()).expect("AES-128 decrypts single blocks");
+        Self { life, encrypt, decrypt }
+    }
+
+    /// Returns the life whose ids these are.
+    pub const fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Returns the id of a position.
+    pub fn text(&self, position: Position) -> EventId {
+        let mut block = (u128::from(self.life.0) << 64 | u128::from(position.0)).to_be_bytes();
+        self.encrypt.encrypt(&mut block).expect("a block is a multiple of the block length");
+        let mut text = [0; EventId::LENGTH];
+        URL_SAFE_NO_PAD.encode_slice(block, &mut text).expect("16 bytes are 22 characters");
+        EventId(text)
+    }
+
+    /// Returns the position of an id.
+    ///
+    /// # Errors
+    /// Fails for any text that is not an id of this life, whatever it contains. A text of another
+    /// length is not looked at.
+    pub fn read(&self, text: &str) -> Result<Position, InvalidId> {
+        if text.len() != EventId::LENGTH {
+            return Err(InvalidId::Unknown);
+        }
+        let mut block = [0; BLOCK];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut block) {
+            Ok(BLOCK) => {}
+            _ => return Err(InvalidId::Unknown),
+        }
+        let plain = self.decrypt.decrypt(&mut block, DecryptionContext::None);
+        let plain: &mut [u8] = plain.map_err(|_| InvalidId::Unknown)?;
+        let plain = <[u8; BLOCK]>::try_from(&*plain).map_err(|_| InvalidId::Unknown)?;
+        let [life @ .., _, _, _, _, _, _, _, _] = plain;
+        let [_, _, _, _, _, _, _, _, position @ ..] = plain;
+        let (life, position) = (Life(u64::from_be_bytes(life)), Position(u64::from_be_bytes(position)));
+        match position {
+            position if position > Position::MAX => Err(InvalidId::Unknown),
+            _ if life != self.life => Err(InvalidId::Elsewhere(life)),
+            position => Ok(position),
+        }
+    }
+}
+
+/// The length of a key, for HKDF.
+struct KeyLength;
+
+impl hkdf::KeyType for KeyLength {
+    fn len(&self) -> usize {
+        BLOCK
+    }
+}
+
+impl AsRef<str> for EventId {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventId({self})")
+    }
+}
+
+/// Does not show the key.
+impl fmt::Debug for IdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdKey").finish_non_exhaustive()
+    }
+}
+
+/// Does not show the key.
+impl fmt::Debug for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ids").field("life", &self.life).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

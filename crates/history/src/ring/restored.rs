@@ -1,0 +1,113 @@
+//! A ring as a file has it.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Bounds, Ring};
+use crate::dropped::{Missing, Why};
+use crate::id::{Life, Position};
+use crate::keys::{Fingerprint, Keys, SECRET, TypeKey};
+
+/// What is stored of a ring beside its tables and its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) life: Life,
+    pub(crate) last: Position,
+    pub(crate) complete_since: Position,
+    /// The latest loss that may concern every type.
+    pub(crate) any_lost: Position,
+    pub(crate) secret: [u8; SECRET],
+}
+
+/// An event as it is stored.
+pub(crate) struct Stored<'r> {
+    pub(crate) event_type: &'r Arc<str>,
+    pub(crate) json: &'r Bytes,
+    pub(crate) position: Position,
+    pub(crate) age: Duration,
+}
+
+impl Ring {
+    pub(crate) fn summary(&self) -> Summary {
+        Summary {
+            life: self.life,
+            last: self.last,
+            complete_since: self.complete_since,
+            any_lost: self.dropped.any(),
+            secret: self.keys.secret(),
+        }
+    }
+
+    /// Returns the latest event of each type that was not kept.
+    pub(crate) fn missing(&self) -> impl ExactSizeIterator<Item = (Fingerprint, Missing)> {
+        self.dropped.iter()
+    }
+
+    /// Returns key, position and age of each revocation, the oldest first.
+    pub(crate) fn revocations(&self) -> impl ExactSizeIterator<Item = ([u8; 16], Position, Duration)> {
+        let of_revocation = |revocation: &crate::revoked::Revocation| {
+            (revocation.key, revocation.position, self.clock.age(revocation.at))
+        };
+        self.revocations.iter().map(of_revocation)
+    }
+
+    /// Returns all events, the oldest first.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = Stored<'_>> {
+        (0..self.entries.len()).filter_map(|at| {
+            let entry = self.entries.nth(at)?;
+            let event_type = self.type_of(entry)?;
+            let age = self.clock.age(entry.at);
+            Some(Stored { event_type, json: &entry.json, position: entry.position, age })
+        })
+    }
+
+    /// Creates a ring that continues a life, without its events.
+    pub(crate) fn continuing(summary: Summary, bounds: Bounds, now: Instant) -> Self {
+        let keys = Keys::with_secret(summary.secret, &bounds.excluded);
+        let mut ring = Self::of_life(summary.life, keys, bounds, now);
+        ring.last = summary.last;
+        ring.complete_since = summary.complete_since;
+        ring.dropped.record_any(summary.any_lost);
+        ring
+    }
+
+    /// Adds what [`Ring::missing`] returned.
+    pub(crate) fn restore_missing(&mut self, event_type: Fingerprint, missing: Missing) {
+        self.dropped.record(TypeKey(event_type), missing);
+    }
+
+    /// Adds what [`Ring::revocations`] returned, in the same order.
+    pub(crate) fn restore_revocation(&mut self, key: [u8; 16], position: Position, age: Duration) {
+        match self.clock.ago(age) {
+            Some(at) => {
+                let removed = self.revocations.add(u128::from_be_bytes(key), position, at);
+                removed.into_iter().for_each(|removed| self.expire_before(removed));
+            }
+            None => self.expire_before(position),
+        }
+    }
+
+    /// Adds an event as it was stored, with the values that extractors find now. In the order of
+    /// positions.
+    pub(crate) fn restore_event<V: Hash>(
+        &mut self,
+        (event_type, json): (&str, &[u8]),
+        values: &[Option<V>],
+        position: Position,
+        age: Duration,
+    ) {
+        let keys = self.keys.clone();
+        let event = keys.keyed(event_type, json, values);
+        match self.clock.ago(age) {
+            // Excluded since.
+            _ if event.keys.is_empty() => {
+                self.dropped.record(event.type_key, Missing { position, why: Why::NotKept });
+            }
+            Some(at) => self.keep(event, position, at),
+            None => self.expire_before(position),
+        }
+    }
+}
