@@ -51,7 +51,7 @@ export async function refusal(response: Response): Promise<Outcome> {
     reason,
     status,
     token: status === 401 || state === "expired" || (state === "refused" && isToken),
-    unusable: [404, 405, 406, 426].includes(status),
+    unusable: status === 404 || status === 426,
   };
 }
 

@@ -5,7 +5,7 @@ import { type Attempt, newAttempt, watch } from "./attempt.js";
 import { GAP, handlers, RESUMED, STATE } from "./handlers.js";
 import type { Link } from "./link.js";
 import { longPolling } from "./long_polling.js";
-import { newQueue, type Queue } from "./queue.js";
+import { newQueue } from "./queue.js";
 import { seenSince } from "./seen.js";
 import { serverSentEvents } from "./sse.js";
 import { sleep } from "./time.js";
@@ -48,12 +48,13 @@ export function open(options: Options): Connection<any> {
   const resume = options.resume ?? true;
   const onError = options.onError ?? ((error) => (globalThis.reportError ?? console.error)(error));
   const isAuto = (options.transport ?? "auto") === "auto";
+  /** What pages of this origin have in common: the lock and the name of the long-polling connection. */
+  const key = `rig ${options.url}`;
   const getToken = typeof options.token === "function" ? options.token : undefined;
 
   let state: State = { name: "connecting" };
   let subscriptions = options.subscriptions ?? [];
   const { add, call } = handlers(onError);
-  const queues = new Set<Queue>();
 
   /** Where this client stands: the id of the last block whose event was dispatched. */
   let position = "";
@@ -79,9 +80,9 @@ export function open(options: Options): Connection<any> {
   let pause: AbortController | undefined;
 
   function start() {
-    run = new AbortController();
-    listen(run.signal);
-    loop(run.signal).catch(onError);
+    const { signal } = (run = new AbortController());
+    listen(signal);
+    loop(signal).catch(onError);
   }
 
   /** Stops everything; the state is final. */
@@ -92,7 +93,6 @@ export function open(options: Options): Connection<any> {
     attempt?.end(offline(""));
     attempt = undefined;
     enter(state);
-    for (const queue of queues) queue.close();
   }
 
   function enter(next: State) {
@@ -116,7 +116,10 @@ export function open(options: Options): Connection<any> {
       const delay = delayAfter(current, outcome);
       const { state: name, reason, status } = outcome;
       if (delay === undefined) {
-        if (name === "killed" || name === "revoked") position = "";
+        if (name === "killed" || name === "revoked") {
+          position = "";
+          cookies.clear();
+        }
         return finish({ name, reason, status });
       }
       if (!delay) continue;
@@ -165,6 +168,7 @@ export function open(options: Options): Connection<any> {
     }
     attempt.token = token;
     const link: Link = {
+      key,
       resume,
       WebSocket: options.WebSocket ?? globalThis.WebSocket,
       cookies,
@@ -217,10 +221,7 @@ export function open(options: Options): Connection<any> {
         if (source === "rig") control(attempt, type, event.data ?? {}, id);
         else if (seen.repeats(id, source, event.id ?? event.eventID)) return;
         call(type, event);
-        if (!/^rig\./.test(type)) {
-          call("*", event);
-          for (const queue of queues) queue.push(event);
-        }
+        if (!/^rig\./.test(type)) call("*", event);
       } catch (error) {
         onError(error);
       }
@@ -285,7 +286,7 @@ export function open(options: Options): Connection<any> {
         attempt.stable = true;
         failures = 0;
         // The gateway no longer returns to the cursor.
-        if (position !== attempt.cursor) seen.keys.clear();
+        if (position !== attempt.cursor) seen.forget();
       });
     }
     isRefused = false;
@@ -299,7 +300,7 @@ export function open(options: Options): Connection<any> {
   /** Keeps the name of the long-polling connection, also when the page is loaded again. */
   function remember(name: string) {
     mailbox = name;
-    storage()?.setItem(String(endpointUrl("")), name);
+    storage()?.setItem(key, name);
   }
 
   /** See {@link Link.adopt}. */
@@ -307,7 +308,7 @@ export function open(options: Options): Connection<any> {
     // Its name comes with the first events.
     if (fresh) mailbox = attempt.name = "";
     if (attempt.name || mailbox === "") return true;
-    attempt.name = mailbox ??= storage()?.getItem(String(endpointUrl(""))) ?? undefined;
+    attempt.name = mailbox ??= storage()?.getItem(key) ?? undefined;
     if (!mailbox) {
       attempt.end(offline("another page polls", true));
       return false;
@@ -450,8 +451,8 @@ export function open(options: Options): Connection<any> {
     close: () => finish({ name: "closed" }),
 
     [Symbol.asyncIterator]() {
-      const queue = newQueue(() => queues.delete(queue));
-      queues.add(queue);
+      const queue = newQueue(() => removes.forEach((remove) => remove()));
+      const removes = [add("*", queue.push), add(STATE, () => run || queue.close())];
       if (!run) queue.close();
       return queue;
     },

@@ -6,6 +6,4 @@ import type { Connection, Options } from "./types.js";
 export type * from "./types.js";
 
 /** Opens a connection. Handlers that are registered in the same turn miss nothing. */
-export function connect<Events extends object = Record<string, any>>(options: Options): Connection<Events> {
-  return open(options);
-}
+export const connect: <Events extends object = Record<string, any>>(options: Options) => Connection<Events> = open;

@@ -1,6 +1,8 @@
 // What a transport asks of the connection, beside its attempt.
 
 export interface Link {
+  /** The name of the lock of the pages that poll this gateway. */
+  readonly key: string;
   readonly resume: boolean;
   readonly WebSocket: typeof WebSocket | undefined;
   /** The cookies of a client that has to keep them itself. */

@@ -33,8 +33,10 @@ export async function longPolling(attempt: Attempt, link: Link): Promise<void> {
     const fresh = batch === "ok";
     const events = fresh ? [] : batch.events;
     if (!(await link.adopt(fresh))) return;
-    for (const event of events) link.take(event);
-    if (signal.aborted) return;
+    for (const event of events) {
+      if (signal.aborted) return;
+      link.take(event);
+    }
     // Only now: if the answer is cut, the next poll asks for its events again.
     store(cookies, changes);
     link.taken();
@@ -53,7 +55,7 @@ async function alone(signal: AbortSignal, link: Link) {
       held();
       return new Promise((released) => signal.addEventListener("abort", released));
     };
-    locks.request(link.url("").origin, { signal }, hold).catch(failed);
+    locks.request(link.key, { signal }, hold).catch(failed);
   });
 }
 

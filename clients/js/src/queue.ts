@@ -40,5 +40,3 @@ export function newQueue(onClose: () => void) {
     },
   };
 }
-
-export type Queue = ReturnType<typeof newQueue>;

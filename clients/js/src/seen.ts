@@ -10,7 +10,7 @@ export function seenSince(cursor: string) {
   const keys = new Set<string>();
   return {
     cursor,
-    keys,
+    forget: () => keys.clear(),
     repeats(id: string | undefined, source: unknown, eventId: unknown) {
       if (!cursor || id === undefined) return false;
       const name = `${source}\n${eventId}`;

@@ -37,13 +37,16 @@ export function webSocket(attempt: Attempt, link: Link): void {
     if (match) link.take(data.slice(match[0].length), match[1]);
     else link.take(data);
   };
-  socket.onclose = ({ code, reason }) => {
+  const closed = ({ code = 1006, reason = "" }: Partial<CloseEvent>) => {
     if (reason === KILLED.reason) attempt.end(KILLED);
     else if (reason === EXPIRED.reason) attempt.end(EXPIRED);
     else if (code === 1001) attempt.end({ ...LEAVING, delay: 1000 + Math.random() * SPREAD });
     else if (attempt.signs) attempt.end(offline(reason || `closed (${code})`));
     else explain(attempt, link, reason || `closed (${code})`);
   };
+  socket.onclose = closed;
+  // Node 20 does not say that a socket that was never open is closed.
+  socket.onerror = () => closed({});
 }
 
 /**

@@ -6,6 +6,9 @@ import { createInterface } from "node:readline";
 const binary = process.env.RIG ?? new URL("../../../target/debug/rig", import.meta.url).pathname;
 const SECRET = "a-secret-only-for-the-tests-of-the-client";
 
+const children = [];
+process.once("exit", () => children.forEach((child) => child.kill("SIGKILL")));
+
 /** Starts a gateway with these flags; `ports` of an earlier one are used again. */
 export async function startGateway(flags = [], ports = ["0", "0"]) {
   const child = spawn(
@@ -13,7 +16,7 @@ export async function startGateway(flags = [], ports = ["0", "0"]) {
     ["--inbound-bind", "127.0.0.1", "--inbound-port", ports[0], "--api-http-port", ports[1], "--data-dir", "memory", ...flags],
     { env: { ...process.env, JWT_SECRET_KEY: SECRET }, stdio: ["ignore", "ignore", "pipe"] },
   );
-  process.once("exit", () => child.kill("SIGKILL"));
+  children.push(child);
   const exited = new Promise((resolve) => child.once("exit", resolve));
   const found = {};
   const lines = createInterface({ input: child.stderr });
@@ -58,7 +61,7 @@ export async function startGateway(flags = [], ports = ["0", "0"]) {
     /** How many connections there are. */
     async connections() {
       const text = await (await fetch(`${api}/v4/sessions`)).json();
-      return text.sessions.reduce((sum, session) => sum + session.connections, 0);
+      return text.sessions.reduce((sum, session) => sum + session.connectionCount, 0);
     },
 
     /** Ends the gateway. */
