@@ -230,3 +230,16 @@ fn an_input_that_cannot_be_read_is_an_error_of_its_own() {
     let read = Ring::read_from(&mut Broken, bounds(), &extractors(), Instant::now(), wall());
     assert!(matches!(read, Err(Refused::Unreadable(_))));
 }
+
+/// Writes the seeds of the fuzz target `ring_files`: files without their digest.
+#[test]
+#[ignore = "writes files; run it after a change of the format"]
+fn seeds_of_the_fuzz_target() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/ring_files");
+    std::fs::create_dir_all(folder).unwrap();
+    for (name, mut world) in [("empty", World::new(bounds())), ("filled", filled())] {
+        let file = written(&mut world);
+        std::fs::write(format!("{folder}/{name}"), &file[..file.len() - SHA256_OUTPUT_LEN]).unwrap();
+        assert!(file.starts_with(&MAGIC));
+    }
+}

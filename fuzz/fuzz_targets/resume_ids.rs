@@ -1,0 +1,31 @@
+//! A position, and any text that a client sends as its last id: the id of a position is read back,
+//! no other text is, and nothing panics or takes memory.
+#![no_main]
+
+use history::{IdKey, Ids, InvalidId, Life, Position};
+use libfuzzer_sys::fuzz_target;
+use rig_fuzz::in_proportion;
+
+fuzz_target!(|input: &[u8]| {
+    let (number, text) = match input.split_first_chunk() {
+        Some((number, text)) => (u64::from_be_bytes(*number), text),
+        None => (input.len() as u64, input),
+    };
+    let key = IdKey::of_cookie("cookie");
+    let [ours, others] = [1, 2].map(|life| Ids::new(&key, Life::from_bits(life)));
+    let position = Position(number);
+    let id = ours.text(position);
+    match number <= Position::MAX.0 {
+        true => {
+            assert_eq!(ours.read(id.as_str()), Ok(position));
+            assert_eq!(others.read(id.as_str()), Err(InvalidId::Elsewhere(ours.life())));
+        }
+        false => assert_eq!(ours.read(id.as_str()), Err(InvalidId::Unknown)),
+    }
+    let text = String::from_utf8_lossy(text);
+    match in_proportion(text.as_bytes(), || ours.read(&text)) {
+        Ok(position) => assert_eq!(ours.text(position).as_str(), text),
+        Err(InvalidId::Elsewhere(life)) => assert_ne!(life, ours.life()),
+        Err(InvalidId::Unknown) => {}
+    }
+});
