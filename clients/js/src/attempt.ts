@@ -25,7 +25,10 @@ export interface Attempt {
   verdict?: "gateway" | "client";
   /** Whether the gateway sends signs of life that are seen here. */
   watched?: boolean;
-  /** The number of signs of life, and when the last one came, by the time of day, which counts sleep. */
+  /**
+   * The number of signs of life, and when the last one came, by the time of day, which counts
+   * sleep.
+   */
   signs: number;
   lastSign: number;
   connected?: boolean;

@@ -32,6 +32,7 @@ const TOKEN = /^[\x21-\x7e]+$/;
 
 /** Longer than a poll waits for events, in ms. */
 const POLL = 6000;
+const POLLING = "longpolling";
 
 const LATE = "no answer in time";
 
@@ -48,7 +49,9 @@ export function open(options: Options): Connection<any> {
   const resume = options.resume ?? true;
   const onError = options.onError ?? ((error) => (globalThis.reportError ?? console.error)(error));
   const isAuto = (options.transport ?? "auto") === "auto";
-  /** What pages of this origin have in common: the lock and the name of the long-polling connection. */
+  /**
+   * What pages of this origin have in common: the lock and the name of the long-polling connection.
+   */
   const key = `rig ${options.url}`;
   const getToken = typeof options.token === "function" ? options.token : undefined;
 
@@ -157,12 +160,14 @@ export function open(options: Options): Connection<any> {
   async function attach(attempt: Attempt) {
     const { signal, transport } = attempt;
     let asked = false;
-    sleep(timeout, signal).then(() => {
+    // The first poll of a connection that goes on may wait for events.
+    sleep(transport === POLLING ? timeout + POLL : timeout, signal).then(() => {
       if (!attempt.connected) attempt.end(offline(asked ? LATE : "no token", asked && !attempt.name));
     });
-    if (getToken) token = await askForToken(attempt, isRefused ? "refused" : "connect");
+    const given = getToken ? await askForToken(attempt, isRefused ? "refused" : "connect") : token;
     asked = true;
     if (signal.aborted) return;
+    token = given;
     if (options.token !== undefined && !TOKEN.test(token ?? "")) {
       return attempt.end(INVALID);
     }
@@ -218,6 +223,7 @@ export function open(options: Options): Connection<any> {
         const event = typeof content === "string" ? JSON.parse(content) : content;
         // The names of CloudEvents 0.1 are others.
         const { source, type = event.eventType } = event;
+        if (!type) throw new Error("an event has no type");
         if (source === "rig") control(attempt, type, event.data ?? {}, id);
         else if (seen.repeats(id, source, event.id ?? event.eventID)) return;
         call(type, event);
@@ -240,11 +246,11 @@ export function open(options: Options): Connection<any> {
         attempt.verdict = !welcomed ? undefined : cursor && id !== undefined ? "gateway" : "client";
         if (attempt.verdict !== "gateway") position = "";
         welcomed = true;
-        if (transport === "longpolling") remember(attempt.name!);
+        if (transport === POLLING) remember(attempt.name!);
         break;
       case "rig.subscriptions_set":
         if (attempt.sent !== subscriptions) put(attempt, token).catch(onError);
-        else if (transport !== "longpolling") settle(attempt);
+        else if (transport !== POLLING) settle(attempt);
         break;
       case "rig.resumed":
         attempt.verdict = undefined;
@@ -280,7 +286,7 @@ export function open(options: Options): Connection<any> {
     if (signal.aborted || !attempt.name) return;
     if (!attempt.connected) {
       attempt.connected = true;
-      if (attempt.watched) watch(attempt, transport === "longpolling" ? Math.max(heartbeat, POLL) : heartbeat);
+      if (attempt.watched) watch(attempt, transport === POLLING ? Math.max(heartbeat, POLL) : heartbeat);
       sleep(STABLE, signal).then(() => {
         if (signal.aborted) return;
         attempt.stable = true;
@@ -313,7 +319,8 @@ export function open(options: Options): Connection<any> {
       attempt.end(offline("another page polls", true));
       return false;
     }
-    // The subscriptions, and the user, may be others than those of the connection: the gateway says.
+    // The subscriptions, and the user, may be others than those of the connection: the gateway
+    // says.
     await put(attempt, token);
     welcomed = true;
     return !attempt.signal.aborted;
@@ -351,7 +358,9 @@ export function open(options: Options): Connection<any> {
     return result;
   }
 
-  /** Renews the token of an open connection. A renewal that comes late does not outlive its attempt. */
+  /**
+   * Renews the token of an open connection. A renewal that comes late does not outlive its attempt.
+   */
   async function renew(attempt: Attempt) {
     const { signal, end } = attempt;
     if (attempt.renewing || !getToken) return;

@@ -7,8 +7,8 @@ const MAX_BLOCK = 1 << 26;
  * Returns a function that takes the text of a stream piece by piece. Blocks are complete when their
  * empty line has come: what precedes a cut has no effect, neither its data nor its id.
  *
- * `onBlock` gets the data, empty if there is none, and the id, if the block has one. The byte order mark
- * is the decoder's affair. Event names are not parsed: the JSON has the type.
+ * `onBlock` gets the data, empty if there is none, and the id, if the block has one. The byte order
+ * mark is the decoder's affair. Event names are not parsed: the JSON has the type.
  */
 export function eventStream(onBlock: (data: string, id?: string) => void, onRetry: (delay: number) => void) {
   let buffer = "";

@@ -19,7 +19,10 @@ export function handlers(onError: (error: unknown) => void) {
       return () => void set.delete(entry);
     },
 
-    /** Calls all handlers that are still there; one that fails does not keep the others from being called. */
+    /**
+     * Calls all handlers that are still there; one that fails does not keep the others from being
+     * called.
+     */
     call(key: Key, argument: unknown) {
       const set = all.get(key);
       for (const entry of [...(set ?? [])]) {

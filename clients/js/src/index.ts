@@ -1,4 +1,5 @@
-// The client of the gateway's inbound port: events over Server-Sent Events, WebSocket or long polling.
+// The client of the gateway's inbound port: events over Server-Sent Events, WebSocket or long
+// polling.
 
 import { open } from "./connection.js";
 import type { Connection, Options } from "./types.js";

@@ -11,9 +11,15 @@ export interface Link {
   url(endpoint: string): URL;
   /** Asks an endpoint to connect, with the token in the header and the subscriptions in the URL. */
   request(endpoint: string, options?: RequestInit): Promise<Response>;
-  /** Takes an event, as JSON or parsed, with its position; or the position alone, if the JSON is empty. */
+  /**
+   * Takes an event, as JSON or parsed, with its position; or the position alone, if the JSON is
+   * empty.
+   */
   take(event: string | object, id?: string): void;
-  /** Long polling: whether the cookies belong to a connection of this client; ends the attempt if not. */
+  /**
+   * Long polling: whether the cookies belong to a connection of this client; ends the attempt if
+   * not.
+   */
   adopt(fresh: boolean): Promise<boolean>;
   /** Long polling: an answer has been taken as a whole. */
   taken(): void;

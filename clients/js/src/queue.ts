@@ -1,7 +1,9 @@
 /** The most events that may wait for an iterator. */
 const MAX_WAITING = 10_000;
 
-/** Returns a queue that one reader iterates over; `onClose` is called when it takes no more events. */
+/**
+ * Returns a queue that one reader iterates over; `onClose` is called when it takes no more events.
+ */
 export function newQueue(onClose: () => void) {
   const items: unknown[] = [];
   let error: Error | undefined;

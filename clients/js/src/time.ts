@@ -1,4 +1,7 @@
-/** Waits for a time, in ms, or until the signal is aborted. Leaves neither a timer nor a listener behind. */
+/**
+ * Waits for a time, in ms, or until the signal is aborted. Leaves neither a timer nor a listener
+ * behind.
+ */
 export function sleep(time: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {

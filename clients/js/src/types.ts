@@ -1,4 +1,6 @@
-/** How the connection is held; `auto` tries them in this order: `sse`, `websocket`, `longpolling`. */
+/**
+ * How the connection is held; `auto` tries them in this order: `sse`, `websocket`, `longpolling`.
+ */
 export type TransportName = "sse" | "websocket" | "longpolling";
 
 /**
@@ -9,7 +11,8 @@ export type TransportName = "sse" | "websocket" | "longpolling";
  * - `behind`: connected, and events that were missed are being delivered.
  * - `connected`: events are delivered as they are published.
  * - `offline`: the network or the gateway failed; it tries again at `retryAt`.
- * - `shutdown`: the node is shutting down; it connects again at `retryAt`, to whichever node answers.
+ * - `shutdown`: the node is shutting down; it connects again at `retryAt`, to whichever node
+ *   answers.
  * - `killed`: an operator revoked or disconnected the session while it was connected.
  * - `revoked`: the gateway refused to connect, because the session is revoked.
  * - `expired`: the token has expired, and there is no newer one.
@@ -71,7 +74,10 @@ export interface Gap {
 
 /** Why a token is needed. */
 export interface TokenRequest {
-  /** `connect`: a new connection; `expiring`: the present token expires soon; `refused`: the gateway did not accept it. */
+  /**
+   * `connect`: a new connection; `expiring`: the present token expires soon; `refused`: the gateway
+   * did not accept it.
+   */
   readonly why: "connect" | "expiring" | "refused";
   /** Aborted if the token is no longer needed. */
   readonly signal: AbortSignal;
@@ -93,17 +99,31 @@ export interface Options {
   readonly transport?: "auto" | TransportName;
   /** Whether to ask for the events that were missed. Default: `true`. */
   readonly resume?: boolean;
-  /** Whether requests have cookies, for gateways with `JWT_COOKIE`. Default: `same-origin`. Long polling always sends them. */
+  /**
+   * Whether requests have cookies, for gateways with `JWT_COOKIE`. Default: `same-origin`. Long
+   * polling always sends them.
+   */
   readonly credentials?: RequestCredentials;
-  /** `HEARTBEAT_INTERVAL` of the gateway, in ms: after 2.5 of them without a sign of life, the client reconnects. Default: 15000. */
+  /**
+   * `HEARTBEAT_INTERVAL` of the gateway, in ms: after 2.5 of them without a sign of life, the
+   * client reconnects. Default: 15000.
+   */
   readonly heartbeat?: number;
-  /** How long an attempt to connect may take, including the call for a token, in ms. Default: 15000. */
+  /**
+   * How long an attempt to connect may take, including the call for a token, in ms. Default: 15000.
+   */
   readonly timeout?: number;
-  /** Before the n-th retry, the client waits between 0 and `min(first * 2^n, longest)` ms. Default: 500 and 20000. */
+  /**
+   * Before the n-th retry, the client waits between 0 and `min(first * 2^n, longest)` ms. Default:
+   * 500 and 20000.
+   */
   readonly backoff?: { readonly first?: number; readonly longest?: number };
   /** Closes the connection when aborted. */
   readonly signal?: AbortSignal;
-  /** Receives errors of handlers and of the renewal of tokens. Default: `reportError`, else `console.error`. */
+  /**
+   * Receives errors of handlers and of the renewal of tokens. Default: `reportError`, else
+   * `console.error`.
+   */
   readonly onError?: (error: unknown) => void;
   /** Replaces the global `fetch`. */
   readonly fetch?: typeof fetch;
@@ -118,14 +138,19 @@ export type Remove = () => void;
 export interface Connection<Events extends object = Record<string, unknown>> {
   readonly state: State;
   readonly subscriptions: readonly Subscription[];
-  /** Calls `handler` for each event of the type, or for each of a type without `rig.` if it is `*`. */
+  /**
+   * Calls `handler` for each event of the type, or for each of a type without `rig.` if it is `*`.
+   */
   on<Type extends keyof Events & string>(type: Type, handler: (event: CloudEvent<Events[Type]>) => unknown): Remove;
   on(type: "*", handler: (event: CloudEvent<Events[keyof Events]>) => unknown): Remove;
   /** Calls `handler` at each change of the state. */
   onState(handler: (state: State) => unknown): Remove;
   /** Calls `handler` if events may be missing. */
   onGap(handler: (gap: Gap) => unknown): Remove;
-  /** Calls `handler` after a reconnect that missed nothing; `events` is how many were delivered late. */
+  /**
+   * Calls `handler` after a reconnect that missed nothing; `events` is how many were delivered
+   * late.
+   */
   onResumed(handler: (resumed: { readonly events: number }) => unknown): Remove;
   /**
    * Replaces the subscriptions. Resolves once the gateway has accepted them; at once if there is no
@@ -133,7 +158,9 @@ export interface Connection<Events extends object = Record<string, unknown>> {
    * ones stay.
    */
   setSubscriptions(subscriptions: readonly Subscription[]): Promise<void>;
-  /** Connects again now, also from a final state; with a new token, if the token is not a function. */
+  /**
+   * Connects again now, also from a final state; with a new token, if the token is not a function.
+   */
   reconnect(token?: string): void;
   /** Closes the connection. No handler is called after the state has become `closed`. */
   close(): void;

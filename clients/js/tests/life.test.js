@@ -1,4 +1,5 @@
-// The life of a connection, with time that tests set: states, retries, tokens, and what must be gone at the end.
+// The life of a connection, with time that tests set: states, retries, tokens, and what must be
+// gone at the end.
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
@@ -195,13 +196,28 @@ timed("a page that slept does not take its sleep for silence", async (pass) => {
 
 timed("a connect without an answer is given up, and auto tries the next transport", async (pass) => {
   const { fetch, calls } = fakeFetch(() => new Promise(() => {}));
-  const connection = connect({ url: URL_BASE, fetch, WebSocket: null });
+  const made = [];
+  class Silent {
+    constructor(url) {
+      made.push(url.pathname.split("/").at(-1));
+    }
+    close() {
+      made.push("closed");
+    }
+  }
+  const connection = connect({ url: URL_BASE, fetch, WebSocket: Silent });
   await settle();
   pass(15_000);
   await settle();
   assert.deepEqual(calls.map(({ url }) => url.pathname.split("/").at(-1)), ["sse"]);
   assert.equal(calls[0].init.signal.aborted, true);
+  pass(15_000);
   await settle();
+  assert.deepEqual(made, ["ws", "closed"]);
+  assert.equal(calls.at(-1).url.pathname.split("/").at(-1), "longpolling");
+  pass(21_000);
+  await settle();
+  assert.equal(connection.state.name, "offline", "all three in vain: it waits before it begins again");
   connection.close();
 });
 
@@ -234,7 +250,7 @@ test("auto: a stream that is buffered, no WebSocket, long polling works", async 
   connection.close();
 });
 
-test("close ends everything in each phase: no request, no handler, no listener, no timer afterwards", async () => {
+test("close terminates everything in each phase: no request, no handler, no listener, no timer afterwards", async () => {
   const before = process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
   const phases = {
     token: { token: () => new Promise(() => {}) },
@@ -388,7 +404,7 @@ test("the iterator: in order, until the end, and bounded", async () => {
   await until(() => answer);
   answer.send(welcome() + published("a") + published("b") + ofRig("rig.session_killed"));
   await reading;
-  assert.deepEqual(seen, ["a", "b"], "it ends with a final state, after what came before");
+  assert.deepEqual(seen, ["a", "b"], "it finishes with a final state, after what came before");
   for await (const _ of connection) assert.fail("a final connection has no events");
 
   answer = undefined;
@@ -450,7 +466,31 @@ timed("a token function that hangs does not hang the connection, and its late an
   await settle();
   resolvers[1].resolve("new.new.new");
   await settle();
-  assert.deepEqual(calls.map(({ headers, url }) => [headers.get("authorization"), url.pathname.split("/").at(-1)]), [["Bearer new.new.new", "sse"]]);
+  const asked = () => calls.map(({ headers, url }) => [headers.get("authorization"), url.pathname.split("/").at(-1)]);
+  assert.deepEqual(asked(), [["Bearer new.new.new", "sse"]]);
+  connection.close();
+});
+
+test("a token that comes too late for its attempt does not replace a newer one", async () => {
+  const resolvers = [];
+  const answers = [];
+  const { fetch, calls } = fakeFetch((call) => {
+    if (call.method === "PUT") return new Response(null, { status: 204 });
+    answers.push(stream(call));
+    answers.at(-1).send(welcome());
+    return answers.at(-1).response;
+  });
+  const token = () => new Promise((resolve) => resolvers.push(resolve));
+  const connection = connect({ url: URL_BASE, transport: "sse", fetch, token });
+  await until(() => resolvers.length === 1);
+  connection.reconnect();
+  await until(() => resolvers.length === 2);
+  resolvers[1]("n.e.w");
+  await reaches(connection, "connected");
+  resolvers[0]("o.l.d");
+  await settle();
+  await connection.setSubscriptions([]);
+  assert.equal(calls.at(-1).headers.get("authorization"), "Bearer n.e.w");
   connection.close();
 });
 

@@ -95,7 +95,7 @@ for (const transport of STREAMS) {
   });
 
   for (const [reason, lose] of [["unknown", () => gateway.restart()], ["expired", () => (gateway.position++, gateway.evict())]]) {
-    test(`${transport}: a gap (${reason}) is told once, and the old position is not used again`, async () => {
+    test(`${transport}: a gap (${reason}) is reported once, and the old position is not used again`, async () => {
       const { log, states } = open({ transport });
       await reaches(connection, "connected");
       gateway.publish(`${reason}1`);
@@ -111,6 +111,24 @@ for (const transport of STREAMS) {
       assert.equal(states.at(-1), "connected");
     });
   }
+
+  test(`${transport}: a gap without a position of its own: the old one is given up too`, async () => {
+    gateway.gapHasId = false;
+    try {
+      const { log } = open({ transport });
+      await reaches(connection, "connected");
+      const before = gateway.requests.length;
+      gateway.restart();
+      await until(() => log.includes("gap unknown"));
+      for (const one of [...gateway.connections]) one.cut();
+      await until(() => log.length === 2);
+      assert.deepEqual(log, ["gap unknown", "gap no_position"]);
+      const { url, headers } = gateway.requests[before + 1];
+      assert.equal(headers["last-event-id"] ?? url.searchParams.get("last_event_id"), null);
+    } finally {
+      gateway.gapHasId = true;
+    }
+  });
 
   test(`${transport}: a kill makes it forget where it stood`, async () => {
     const { log } = open({ transport });
@@ -232,6 +250,31 @@ test("longpolling: a mailbox that is gone: resumed by the cookie of the position
   await until(() => log.includes("lm3"));
   assert.deepEqual(events(log), ["lm1", "lm2", "lm3"]);
   assert.deepEqual(log.filter((entry) => entry.startsWith("gap")), []);
+});
+
+test("longpolling: thousands of polls leave no memory and no listener behind", async () => {
+  const warnings = [];
+  const warn = (warning) => warnings.push(String(warning));
+  process.on("warning", warn);
+  const { log } = open({ transport: "longpolling" });
+  await reaches(connection, "connected");
+  const rounds = async (count) => {
+    const end = log.length + count;
+    for (let n = log.length; n < end; n++) {
+      gateway.publish(`lots${n}`);
+      await until(() => log.length > n);
+    }
+    gateway.log = [];
+    for (const mailbox of gateway.mailboxes.values()) mailbox.events.fill(undefined);
+    gc();
+    gc();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = await rounds(300);
+  const after = await rounds(1500);
+  process.off("warning", warn);
+  assert.ok(after - before < 3_000_000, `${before} -> ${after} B after 1,500 polls`);
+  assert.deepEqual(warnings, []);
 });
 
 test("longpolling: without positions, a mailbox that is gone is a gap", async () => {

@@ -29,6 +29,7 @@ export class StandIn {
   requests = [];
   /** Reads ids that it has forgotten: with `false`, ids are neither sent nor read. */
   history = true;
+  gapHasId = true;
   /** Which block of the replay after a PUT is cut, from 0. */
   cutLate;
   #names = 0;
@@ -55,7 +56,9 @@ export class StandIn {
     return id;
   }
 
-  /** Publishes an event. `cut`: how many bytes of its block arrive before each connection breaks. */
+  /**
+   * Publishes an event. `cut`: how many bytes of its block arrive before each connection breaks.
+   */
   publish(id, { type = "t", cut } = {}) {
     const event = { specversion: "1.0", type, source: "/s", id: String(id), data: { text: "ä".repeat(id % 7) } };
     this.position++;
@@ -108,7 +111,7 @@ export class StandIn {
     if (!cursor || !this.history) return;
     const since = this.ids.get(cursor);
     const gap = since === undefined ? "unknown" : since < this.begin ? "expired" : undefined;
-    if (gap) return write(this.#ofRig("rig.gap", { reason: gap, since: null }), this.position);
+    if (gap) return write(this.#ofRig("rig.gap", { reason: gap, since: null }), this.gapHasId ? this.position : undefined);
     const missed = this.log.filter(({ position, event }) => position > since && this.#matches(connection, event));
     for (const { position, event } of missed) write(event, position);
     write(this.#ofRig("rig.resumed", { events: missed.length }), this.position);

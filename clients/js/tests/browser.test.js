@@ -1,0 +1,216 @@
+// In Chromium: a page of another origin than the gateway, all three transports, the network going
+// away, tabs. CHROMIUM is the binary.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { after, afterEach, before, test } from "node:test";
+
+import { chromium } from "playwright-core";
+
+import { file } from "./client.js";
+import { startGateway, token } from "./gateway.js";
+import { until } from "./until.js";
+
+let browser, context, gateway, pages, origin;
+
+before(async () => {
+  gateway = await startGateway(["--heartbeat-interval", "300ms", "--token-expiry-warning", "3s"]);
+  pages = createServer((request, response) => {
+    const isScript = request.url === "/client.js";
+    response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
+    response.end(isScript ? readFileSync(file) : "<!doctype html><title>A page</title>");
+  });
+  await new Promise((listening) => pages.listen(0, "127.0.0.1", listening));
+  origin = `http://127.0.0.1:${pages.address().port}`;
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+});
+
+after(async () => {
+  await browser?.close();
+  pages?.close();
+  await gateway?.stop();
+});
+
+afterEach(() => context?.close());
+
+/** In the page: opens a connection as `window.rig`, and records what happens in `window.seen`. */
+async function connectInPage({ url, jwt, later, transport, subscriptions, options }) {
+  const { connect } = await import("/client.js");
+  window.seen = [];
+  window.errors = [];
+  let calls = 0;
+  window.rig = connect({
+    url,
+    token: later ? () => (calls++ ? later : jwt) : jwt,
+    transport,
+    subscriptions: subscriptions ?? [{ eventType: "greeting" }],
+    heartbeat: 1000,
+    timeout: 3000,
+    backoff: { first: 50, longest: 500 },
+    onError: (error) => window.errors.push(String(error)),
+    ...options,
+  });
+  window.rig.on("*", ({ id }) => window.seen.push(id));
+  window.rig.onGap(({ reason }) => window.seen.push(`gap ${reason}`));
+  window.rig.onState(({ name }) => window.seen.push(name));
+}
+
+async function visit(options, { page, at = origin } = {}) {
+  context ??= undefined;
+  if (!page) {
+    page = await context.newPage();
+    await page.goto(at);
+  }
+  await page.evaluate(connectInPage, { url: gateway.url, ...options });
+  const seen = () => page.evaluate(() => window.seen);
+  const state = () => page.evaluate(() => window.rig.state);
+  const reaches = (name) => until(async () => (await state()).name === name && state(), `state ${name}`).catch(async (error) => {
+    throw new Error(`${error.message}: ${JSON.stringify(await state())}, ${await seen()}`);
+  });
+  return { page, seen, state, reaches };
+}
+
+let sessions = 0;
+const newToken = (expiresIn, claims = {}) => token({ sub: "alice", jti: `b${++sessions}`, ...claims }, expiresIn);
+
+for (const transport of ["sse", "websocket", "longpolling", "auto"]) {
+  test(`${transport}: events, a change of subscriptions, a kill`, async () => {
+    context = await browser.newContext();
+    const requests = [];
+    context.on("request", (request) => requests.push(request.url()));
+    const jwt = newToken("1h", { jti: `kill-${transport}` });
+    const { page, seen, reaches } = await visit({ jwt, transport });
+    page.on("websocket", (socket) => requests.push(socket.url()));
+    await reaches("connected");
+    const ids = [];
+    for (let n = 0; n < 5; n++) ids.push(await gateway.publish("greeting"));
+    await until(async () => (await seen()).includes(ids[4]));
+    await page.evaluate(() => window.rig.setSubscriptions([{ eventType: "other" }]));
+    ids.push(await gateway.publish("other"));
+    await until(async () => (await seen()).includes(ids[5]));
+    await gateway.revoke(`kill-${transport}`);
+    await reaches("killed");
+    assert.deepEqual(await seen(), ["connected", ...ids, "killed"]);
+    assert.ok(requests.every((url) => !url.includes(jwt.slice(0, 20))), "no token in a URL");
+    assert.deepEqual(await page.evaluate(() => window.errors), []);
+    await page.evaluate(() => window.rig.reconnect());
+    const { reason, status } = await reaches("revoked");
+    assert.match(reason, /blacklisted JWT/);
+    assert.equal(status, 400);
+  });
+
+  test(`${transport}: a token is renewed in place`, async () => {
+    context = await browser.newContext();
+    const { seen, reaches } = await visit({ jwt: newToken("4s"), later: newToken("1h"), transport });
+    await reaches("connected");
+    await new Promise((passed) => setTimeout(passed, 5000));
+    const id = await gateway.publish("greeting");
+    await until(async () => (await seen()).includes(id));
+    assert.deepEqual(await seen(), ["connected", id]);
+  });
+}
+
+for (const transport of ["sse", "websocket", "longpolling"]) {
+  test(`${transport}: the network goes away and comes back`, async () => {
+    context = await browser.newContext();
+    const { seen, reaches, page } = await visit({ jwt: newToken(), transport, options: { backoff: { first: 60_000, longest: 60_000 } } });
+    await reaches("connected");
+    const begin = performance.now();
+    await context.setOffline(true);
+    await reaches("offline");
+    assert.ok(performance.now() - begin < 3000, "noticed by the event, not by silence");
+    await context.setOffline(false);
+    // Without the event `online`, it would wait for up to a minute.
+    await reaches("connected");
+    const id = await gateway.publish("greeting");
+    await until(async () => (await seen()).includes(id));
+    // A mailbox of long polling outlives the network.
+    const gaps = (await seen()).filter((entry) => entry.startsWith("gap"));
+    assert.deepEqual(gaps, transport === "longpolling" ? [] : ["gap no_position"]);
+    assert.equal(await page.evaluate(() => window.errors.length), 0);
+  });
+
+  test(`${transport}: a browser that is wrong about the network does not end a connection that works`, async () => {
+    context = await browser.newContext();
+    const { seen, reaches, page } = await visit({ jwt: newToken(), transport });
+    await reaches("connected");
+    await page.evaluate(() => {
+      window.dispatchEvent(new Event("offline"));
+      window.dispatchEvent(new Event("online"));
+      window.dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
+      document.dispatchEvent(new Event("resume"));
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    await new Promise((passed) => setTimeout(passed, 4000));
+    const id = await gateway.publish("greeting");
+    await until(async () => (await seen()).includes(id));
+    assert.deepEqual(await seen(), ["connected", id]);
+  });
+
+  test(`${transport}: refused, with the text`, async () => {
+    context = await browser.newContext();
+    const { reaches } = await visit({ jwt: "a.b.c", transport });
+    const { reason, status } = await reaches("refused");
+    assert.match(reason, /could not decode JWT/);
+    assert.equal(status, 400);
+  });
+}
+
+test("a hundred connections that are opened and closed leave no memory behind", async () => {
+  context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(origin);
+  const session = await context.newCDPSession(page);
+  const used = async () => {
+    await session.send("HeapProfiler.collectGarbage");
+    return (await session.send("Runtime.getHeapUsage")).usedSize;
+  };
+  const round = (url) =>
+    page.evaluate(async (url) => {
+      const { connect } = await import("/client.js");
+      for (let n = 0; n < 100; n++) {
+        const connection = connect({ url, transport: n % 2 ? "sse" : "websocket", onError() {} });
+        const payload = new Array(10_000).fill(n);
+        connection.on("*", () => payload);
+        await new Promise((connected) => connection.onState(connected));
+        connection.close();
+      }
+    }, url);
+  await round(gateway.url);
+  const before = await used();
+  await round(gateway.url);
+  await round(gateway.url);
+  const after = await used();
+  assert.ok(after - before < 4_000_000, `${before} -> ${after} B; each keeps 80 kB`);
+});
+
+test("longpolling: a page that is loaded again goes on with its connection", async () => {
+  context = await browser.newContext();
+  const first = await visit({ jwt: newToken(), transport: "longpolling" });
+  await first.reaches("connected");
+  await first.page.reload();
+  const second = await visit({ jwt: newToken(), transport: "longpolling", subscriptions: [{ eventType: "again" }] }, { page: first.page });
+  await second.reaches("connected");
+  const id = await gateway.publish("again");
+  await until(async () => (await second.seen()).includes(id));
+  await second.page.reload();
+  const other = await visit({ jwt: newToken("1h", { sub: "bob" }), transport: "longpolling" }, { page: first.page });
+  const { reason } = await other.reaches("refused");
+  assert.match(reason, /user/, "another user does not take over the connection of the first");
+});
+
+test("longpolling: a second tab waits, and takes no events from the first", async () => {
+  context = await browser.newContext();
+  const first = await visit({ jwt: newToken(), transport: "longpolling" });
+  await first.reaches("connected");
+  const second = await visit({ jwt: newToken(), transport: "longpolling" });
+  await second.reaches("offline");
+  const ids = [];
+  for (let n = 0; n < 20; n++) ids.push(await gateway.publish("greeting"));
+  await until(async () => (await first.seen()).includes(ids.at(-1)));
+  assert.deepEqual((await first.seen()).filter((entry) => entry.startsWith("e")), ids);
+});
