@@ -1,14 +1,16 @@
 //! Measures what the ring costs: `cargo run --release -p rig-history --example measure`.
 //!
 //! Prints, for several sizes and numbers of values, the time of a push with its eviction, of an id,
-//! of a resume and of each missed event, and the memory beside the payload.
+//! of a resume and of each missed event, and the memory beside the payload. Times are those of the
+//! processor, least and median of many rounds, since other programs disturb them. Each scenario has
+//! a process of its own, so that none finds the memory of another.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use event::Event;
-use rig_history::{Bounds, CatchUp, IdKey, Ids, Keys, Limits, Position, Ring};
+use rig_history::{Bounds, CatchUp, IdKey, Ids, Keys, Limits, Position, Ring, Selection};
 use serde_json::json;
 use subscription::{Extractors, Subscription};
 
@@ -16,8 +18,9 @@ use subscription::{Extractors, Subscription};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const BYTES: usize = 64 << 20;
-/// Readers that come back, each with a cursor of its own.
-const RESUMES: usize = 20_000;
+/// Readers that come back in each round.
+const AT_ONCE: usize = 20;
+const ROUNDS: usize = 1_000;
 
 struct Scenario {
     values: usize,
@@ -25,9 +28,17 @@ struct Scenario {
 }
 
 fn main() {
-    println!("{BYTES} bytes; all times in ns unless said otherwise");
-    for (values, size) in [(100_000, 256), (1, 256), (100_000, 1024), (100_000, 64), (10, 65_536)] {
+    let arguments: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
+    if let [values, size] = arguments[..] {
         measure(&Scenario { values, size });
+        return;
+    }
+    println!("{BYTES} bytes; times in ns as least/median");
+    let this = std::env::current_exe().expect("this program has a path");
+    for (values, size) in [(100_000, 256), (1, 256), (100_000, 1024), (100_000, 64), (10, 65_536)] {
+        let arguments = [values, size].map(|number: usize| number.to_string());
+        let status = std::process::Command::new(&this).args(arguments).status().expect("it starts");
+        assert!(status.success());
     }
     ids();
 }
@@ -40,36 +51,43 @@ fn measure(scenario: &Scenario) {
         .expect("these are extractors"),
     );
     let before = resident();
-    let start = Instant::now();
-    let bounds = Bounds { age: Duration::from_secs(3600), bytes: BYTES, events: 10_000_000, excluded: vec![] };
-    let mut ring = Ring::new(bounds, start);
+    let mut ring = Ring::new(bounds(), Instant::now());
     let keys = ring.keys().clone();
-    let mut pushed = 0;
-    let mut fill = |ring: &mut Ring, rounds: usize| {
-        let mut spent = Duration::ZERO;
-        for _ in 0..rounds {
-            spent += push(ring, &keys, &extractors, scenario, 1_000);
-            pushed += 1_000;
-        }
-        spent.as_nanos() as f64 / (rounds * 1_000) as f64
-    };
-    let rounds = (BYTES / (scenario.size + 100)).div_ceil(1_000) * 2;
-    let filling = fill(&mut ring, rounds);
-    let full = fill(&mut ring, rounds.min(300));
-    let beside = (resident().saturating_sub(before)) as f64 / ring.len() as f64 - scenario.size as f64;
+    let batch = ((1 << 20) / scenario.size).clamp(1, 1_000);
+    let rounds = (BYTES / (scenario.size + 100)).div_ceil(batch) * 2;
+    let mut round = || push(&mut ring, &keys, &extractors, scenario, batch) / batch as f64;
+    let filling: Vec<f64> = (0..rounds / 2).map(|_| round()).collect();
+    let full: Vec<f64> = (0..rounds).map(|_| round()).collect();
+    let taken = resident().saturating_sub(before) as f64;
     println!("\n{} values, {} B, {} events", scenario.values, scenario.size, ring.len());
-    println!("  push {filling:.0} while filling, {full:.0} when full");
+    println!("  push {} while filling, {} when full", shown(filling), shown(full));
     println!(
-        "  accounted {:.1} MiB, resident {:.1} MiB, {beside:.0} B beside the payload",
+        "  accounted {:.1} MiB, resident {:.1} MiB, {:.0} B beside the payload",
         ring.bytes() as f64 / f64::from(1 << 20),
-        resident().saturating_sub(before) as f64 / f64::from(1 << 20),
+        taken / f64::from(1 << 20),
+        taken / ring.len() as f64 - scenario.size as f64,
     );
     resume(&mut ring, &extractors, scenario, &keys);
     file(&mut ring, &extractors);
 }
 
-/// Pushes events with random values. Returns the time that the pushes took under the lock.
-fn push(ring: &mut Ring, keys: &Keys, extractors: &Extractors, scenario: &Scenario, events: usize) -> Duration {
+fn bounds() -> Bounds {
+    Bounds { age: Duration::from_secs(3600), bytes: BYTES, events: 10_000_000, excluded: vec![] }
+}
+
+/// Returns the time that this thread has run, in ns.
+fn ran() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has it");
+    stat.split(' ').next().and_then(|ran| ran.parse().ok()).expect("this is a number")
+}
+
+fn shown(mut times: Vec<f64>) -> String {
+    times.sort_unstable_by(f64::total_cmp);
+    format!("{:.0}/{:.0}", times[0], times[times.len() / 2])
+}
+
+/// Pushes events with random values. Returns the time that the pushes took under the lock, in ns.
+fn push(ring: &mut Ring, keys: &Keys, extractors: &Extractors, scenario: &Scenario, events: usize) -> f64 {
     let event = |_| {
         let user = fastrand::usize(..scenario.values);
         let begin = format!(r#"{{"specversion":"0.2","type":"order","id":"1","data":{{"user":{user},"x":""#);
@@ -84,11 +102,11 @@ fn push(ring: &mut Ring, keys: &Keys, extractors: &Extractors, scenario: &Scenar
         keys.of_event(event, &extractors.values(event.event_type(), event.json()))
     };
     let keyed: Vec<_> = events.iter().map(keyed).collect();
-    let start = Instant::now();
+    let (now, start) = (Instant::now(), ran());
     for keyed in keyed {
-        black_box(ring.push(keyed, start));
+        black_box(ring.push(keyed, now));
     }
-    start.elapsed()
+    ran() - start
 }
 
 fn resume(ring: &mut Ring, extractors: &Extractors, scenario: &Scenario, keys: &Keys) {
@@ -97,28 +115,30 @@ fn resume(ring: &mut Ring, extractors: &Extractors, scenario: &Scenario, keys: &
     for missing in [1, 100, 10_000, ring.len() / 2] {
         let missing = missing.min(ring.len());
         let cursor = Position(ring.last().0 - missing as u64).max(Position(oldest));
-        let (mut spent, mut events, mut done, mut gaps) = (Duration::ZERO, 0, 0, 0);
-        while done < RESUMES && spent < Duration::from_secs(1) {
-            let user = fastrand::usize(..scenario.values);
-            let list = json!([{"eventType": "order", "oneOf": [{"user": user}]}]);
-            let list = Subscription::parse_list(&list, extractors).expect("these are subscriptions");
-            let selection = keys.select(&list, extractors);
-            let start = Instant::now();
-            match ring.catch_up(cursor, selection, &[], Limits::default(), now) {
-                Ok(mut reader) => events += pull(ring, &mut reader, now),
-                Err(_) => gaps += 1,
+        let (mut times, mut events, mut gaps) = (Vec::new(), 0, 0);
+        let began = Instant::now();
+        while times.len() < ROUNDS && began.elapsed() < Duration::from_secs(2) {
+            let selections: Vec<_> = (0..AT_ONCE).map(|_| select(extractors, scenario, keys)).collect();
+            let start = ran();
+            for selection in selections {
+                match ring.catch_up(cursor, selection, &[], Limits::default(), now) {
+                    Ok(mut reader) => events += pull(ring, &mut reader, now),
+                    Err(_) => gaps += 1,
+                }
             }
-            spent += start.elapsed();
-            done += 1;
+            times.push((ran() - start) / AT_ONCE as f64);
         }
-        let each = spent.as_nanos() as f64 / done as f64;
-        println!(
-            "  resume after {missing} events: {:.2} us for {:.1} missed, {:.0} ns for each beyond 5 us; {gaps} of {done} gaps",
-            each / 1000.0,
-            events as f64 / done as f64,
-            ((each - 5000.0) * done as f64 / f64::max(events as f64, 1.0)).max(0.0),
-        );
+        let missed = events as f64 / (times.len() * AT_ONCE) as f64;
+        let times = shown(times);
+        println!("  resume after {missing} events: {times}, {missed:.1} missed, {gaps} gaps");
     }
+}
+
+fn select(extractors: &Extractors, scenario: &Scenario, keys: &Keys) -> Selection {
+    let user = fastrand::usize(..scenario.values);
+    let list = json!([{"eventType": "order", "oneOf": [{"user": user}]}]);
+    let list = Subscription::parse_list(&list, extractors).expect("these are subscriptions");
+    keys.select(&list, extractors)
 }
 
 /// Pulls everything, as much at once as a socket takes.
@@ -140,27 +160,24 @@ fn file(ring: &mut Ring, extractors: &Extractors) {
     ring.write_to(&mut file, now, wall).expect("a Vec takes everything");
     let written = now.elapsed();
     let start = Instant::now();
-    let bounds =
-        Bounds { age: Duration::from_secs(3600), bytes: BYTES, events: 10_000_000, excluded: vec![] };
-    let loaded = Ring::read_from(&mut &file[..], bounds, extractors, start, wall).expect("it was just written");
+    let loaded = Ring::read_from(&mut &file[..], bounds(), extractors, start, wall).expect("it was just written");
     assert_eq!(loaded.len(), ring.len());
     println!("  written in {written:.0?}, loaded in {:.0?}, {} MiB", start.elapsed(), file.len() >> 20);
 }
 
 fn ids() {
     let ids = Ids::new(&IdKey::random(), rig_history::Life::random());
-    let start = Instant::now();
-    const IDS: u64 = 1_000_000;
-    for position in 0..IDS {
-        black_box(ids.text(Position(position)));
-    }
-    println!("\nid {} ns", start.elapsed().as_nanos() as u64 / IDS);
+    let time = |work: &dyn Fn(u64)| {
+        let round = |round: u64| {
+            let start = ran();
+            (0..1_000).for_each(|number| work(round * 1_000 + number));
+            (ran() - start) / 1_000.0
+        };
+        shown((0..1_000).map(round).collect())
+    };
+    println!("\nid {}", time(&|position| _ = black_box(ids.text(Position(position)))));
     let text = ids.text(Position(7));
-    let start = Instant::now();
-    for _ in 0..IDS {
-        black_box(ids.read(black_box(text.as_str())).is_ok());
-    }
-    println!("read {} ns", start.elapsed().as_nanos() as u64 / IDS);
+    println!("read {}", time(&|_| _ = black_box(ids.read(black_box(text.as_str())))));
 }
 
 /// Returns the resident bytes of the process.

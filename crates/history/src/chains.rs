@@ -35,7 +35,7 @@ impl Chains {
     /// Bytes of a chain, with its share of the table.
     pub(crate) const BYTES: usize = size_of::<Chain>() + 2 * size_of::<ChainId>();
 
-    /// Creates an empty set with room for so many, since a table that grows stops everything.
+    /// Creates an empty set with room for this number, since a table that grows stops everything.
     pub(crate) fn with_capacity(chains: usize) -> Self {
         Self {
             by_key: HashTable::with_capacity(chains),

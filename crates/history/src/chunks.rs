@@ -1,5 +1,5 @@
-//! A queue whose items have numbers. It grows and shrinks by pieces, so that no push ever copies all
-//! items, and no memory is reserved beyond them.
+//! A queue whose items have numbers. It grows and shrinks by pieces, so that no push ever copies
+//! all items, and no memory is reserved beyond them.
 
 use std::collections::VecDeque;
 
@@ -63,7 +63,7 @@ impl<T: Default> Chunks<T> {
         self.get(self.first)
     }
 
-    /// Returns the item that so many are older than.
+    /// Returns the item that this number of others are older than.
     pub(crate) fn nth(&self, older: usize) -> Option<&T> {
         if older < self.len() { self.get(self.first.wrapping_add(older as Number)) } else { None }
     }

@@ -200,7 +200,7 @@ impl Ring {
         if let Some(removed) = self.revocations.add(key, self.last, at) {
             self.expire_before(removed);
         }
-        self.make_room(0);
+        self.remove_excess();
         self.last
     }
 
@@ -220,15 +220,9 @@ impl Ring {
         self.dropped.record(event_type, Missing { position: self.last, why });
     }
 
-    /// Adds an entry that is newer than all others.
+    /// Adds an entry that is newer than all others, and removes the oldest ones that exceed a bound,
+    /// if need be also the new one.
     fn keep(&mut self, event: Keyed<'_>, position: Position, at: Moment) {
-        let length = event.payload.len();
-        let size = length + size_of::<Entry>() + event.keys.len() * (size_of::<Link>() + Chains::BYTES);
-        self.make_room(size);
-        if size > self.bounds.bytes || self.bounds.events == 0 {
-            self.expire_before(position);
-            return;
-        }
         let number = self.entries.next();
         let links = self.links.next();
         for (at, key) in event.keys.iter().enumerate() {
@@ -238,17 +232,19 @@ impl Ring {
             }
             self.links.push(link);
         }
+        self.payload += event.payload.len();
         let json = self.segment.keep(event.payload);
-        self.payload += length;
         self.entries.push(Entry { json, position, at, links });
+        self.remove_excess();
     }
 
-    /// Removes oldest entries until there is room for one of this size.
-    fn make_room(&mut self, size: usize) {
-        let is_full = |ring: &Self| {
-            ring.bytes() + size > ring.bounds.bytes || size > 0 && ring.len() >= ring.bounds.events
-        };
-        while is_full(self) && self.remove_oldest() {}
+    /// Removes oldest entries until the bounds hold.
+    fn remove_excess(&mut self) {
+        while self.bytes() > self.bounds.bytes || self.len() > self.bounds.events {
+            if !self.remove_oldest() {
+                break;
+            }
+        }
     }
 
     fn remove_expired(&mut self, limit: usize) -> bool {

@@ -53,8 +53,8 @@ pub struct CatchUp {
     known_to: Position,
 }
 
-/// The least number of entries that a search remembers if it finds more; 8 KiB.
-const WINDOW: usize = 1024;
+/// The least number of entries that a search remembers if it finds more; 32 KiB.
+const WINDOW: usize = 4096;
 /// A search that finds more remembers this part of it, so that what it costs for each event is
 /// bounded.
 const PART_OF_FOUND: usize = 16;

@@ -104,8 +104,15 @@ impl Ring {
 
     /// Returns the entry before in a chain; the entry itself if there is none.
     fn previous(&self, number: Number, entry: &Entry, chain: ChainId) -> Number {
-        let link = self.links_of(number, entry).find(|link| link.chain == chain);
-        link.map_or(number, |link| link.previous)
+        // The entry has a link of this chain, so there is no need to look for where its links stop.
+        let mut at = entry.links;
+        while let Some(link) = self.links.get(at) {
+            if link.chain == chain {
+                return link.previous;
+            }
+            at = at.wrapping_add(1);
+        }
+        number
     }
 
     /// Returns the links of an entry, that of its type first.

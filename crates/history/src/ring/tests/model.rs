@@ -35,8 +35,8 @@ impl Model {
         self.taken.len() as u64
     }
 
-    /// Returns the newest position that was removed from a ring that has `kept` events, for whatever
-    /// reason.
+    /// Returns the newest position that was removed from a ring that has `kept` events, for
+    /// whatever reason.
     pub(super) fn removed(&self, kept: usize) -> u64 {
         let is_event = |taken: &Taken| matches!(taken, Taken::Event(_));
         let event = self.positions(is_event).rev().nth(kept);
