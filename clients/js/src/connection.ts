@@ -303,7 +303,7 @@ export function open(options: Options): Connection<any> {
     call(GAP, { reason: "no_position" });
   }
 
-  /** Keeps the name of the long-polling connection, also when the page is loaded again. */
+  /** Keeps the name of the long-polling connection, also for the page that polls next. */
   function remember(name: string) {
     mailbox = name;
     storage()?.setItem(key, name);
@@ -471,10 +471,14 @@ export function open(options: Options): Connection<any> {
   return connection;
 }
 
-/** The storage of the tab, unless there is none or it is forbidden. */
+/**
+ * The storage that pages of an origin share, as they do cookies; unless there is none or it is
+ * forbidden.
+ */
 function storage() {
   try {
-    return globalThis.sessionStorage;
+    // Node keeps cookies in the client; its storage warns.
+    return "location" in globalThis ? localStorage : undefined;
   } catch {
     return undefined;
   }

@@ -60,7 +60,6 @@ async function connectInPage({ url, jwt, later, transport, subscriptions, option
 }
 
 async function visit(options, { page, at = origin } = {}) {
-  context ??= undefined;
   if (!page) {
     page = await context.newPage();
     await page.goto(at);
@@ -117,6 +116,7 @@ for (const transport of ["sse", "websocket", "longpolling", "auto"]) {
 for (const transport of ["sse", "websocket", "longpolling"]) {
   test(`${transport}: the network goes away and comes back`, async () => {
     context = await browser.newContext();
+    await context.addInitScript(() => (Math.random = () => 1));
     const { seen, reaches, page } = await visit({ jwt: newToken(), transport, options: { backoff: { first: 60_000, longest: 60_000 } } });
     await reaches("connected");
     const begin = performance.now();
@@ -207,10 +207,17 @@ test("longpolling: a second tab waits, and takes no events from the first", asyn
   context = await browser.newContext();
   const first = await visit({ jwt: newToken(), transport: "longpolling" });
   await first.reaches("connected");
-  const second = await visit({ jwt: newToken(), transport: "longpolling" });
+  const polls = [];
+  const page = await context.newPage();
+  await page.goto(origin);
+  page.on("request", (request) => polls.push(request.url()));
+  const second = await visit({ jwt: newToken(), transport: "longpolling" }, { page });
   await second.reaches("offline");
   const ids = [];
   for (let n = 0; n < 20; n++) ids.push(await gateway.publish("greeting"));
   await until(async () => (await first.seen()).includes(ids.at(-1)));
   assert.deepEqual((await first.seen()).filter((entry) => entry.startsWith("e")), ids);
+  assert.deepEqual(polls.filter((url) => url.includes("/longpolling")), [], "the second does not poll");
+  await first.page.close();
+  await second.reaches("connected");
 });

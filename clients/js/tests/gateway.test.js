@@ -149,12 +149,15 @@ for (const transport of TRANSPORTS) {
 
   test(`${transport}: another user's token opens a connection of its own`, async () => {
     let calls = 0;
+    const errors = [];
     const { connection, states, log } = open({
       transport,
-      token: () => (calls++ ? token({ sub: "bob", jti: newSession() }) : token({ sub: "alice", jti: newSession() }, "3s")),
+      token: () => (calls++ ? token({ sub: "bob", jti: newSession() }) : token({ sub: "alice", jti: newSession() }, "4s")),
+      onError: (error) => errors.push(error),
     });
     await reaches(connection, "connected");
     await until(() => states.filter((name) => name === "connected").length === 2);
+    assert.deepEqual(errors, [], "not tried again until the first token expires");
     const id = await gateway.publish("greeting");
     await until(() => log.includes(id));
   });
