@@ -1,12 +1,12 @@
 //! Measures what the ring costs: `cargo run --release -p rig-history --example measure`.
 //!
 //! Prints, for several sizes and numbers of values, the time of a push with its eviction, of an id,
-//! of a resume and of each missed event, and the memory beside the payload. Times are those of the
-//! processor, least and median of many rounds, since other programs disturb them. Each scenario has
+//! of a resume and of each missed event, and the memory beside the payload. Times are
+//! least and median of many rounds, since other programs disturb them. Each scenario has
 //! a process of its own, so that none finds the memory of another.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use event::Event;
@@ -17,26 +17,34 @@ use subscription::{Extractors, Subscription};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-const BYTES: usize = 64 << 20;
 /// Readers that come back in each round.
 const AT_ONCE: usize = 20;
 const ROUNDS: usize = 1_000;
 
 struct Scenario {
+    bytes: usize,
     values: usize,
     size: usize,
 }
 
 fn main() {
     let arguments: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
-    if let [values, size] = arguments[..] {
-        measure(&Scenario { values, size });
+    if let [bytes, values, size] = arguments[..] {
+        measure(&Scenario { bytes, values, size });
         return;
     }
-    println!("{BYTES} bytes; times in ns as least/median");
+    println!("times in ns as least/median");
     let this = std::env::current_exe().expect("this program has a path");
-    for (values, size) in [(100_000, 256), (1, 256), (100_000, 1024), (100_000, 64), (10, 65_536)] {
-        let arguments = [values, size].map(|number: usize| number.to_string());
+    let scenarios = [
+        (16 << 20, 100_000, 256),
+        (64 << 20, 100_000, 256),
+        (64 << 20, 1, 256),
+        (64 << 20, 100_000, 1024),
+        (64 << 20, 100_000, 64),
+        (64 << 20, 10, 65_536),
+    ];
+    for (bytes, values, size) in scenarios {
+        let arguments = [bytes, values, size].map(|number: usize| number.to_string());
         let status = std::process::Command::new(&this).args(arguments).status().expect("it starts");
         assert!(status.success());
     }
@@ -50,16 +58,27 @@ fn measure(scenario: &Scenario) {
         )
         .expect("these are extractors"),
     );
-    let before = resident();
-    let mut ring = Ring::new(bounds(), Instant::now());
-    let keys = ring.keys().clone();
     let batch = ((1 << 20) / scenario.size).clamp(1, 1_000);
-    let rounds = (BYTES / (scenario.size + 100)).div_ceil(batch) * 2;
+    // What the program itself takes is in memory before it is measured.
+    let mut small = Ring::new(bounds(1 << 20), Instant::now());
+    let keys = small.keys().clone();
+    (0..50).for_each(|_| _ = push(&mut small, &keys, &extractors, scenario, batch));
+    drop(small);
+    let before = resident();
+    let mut ring = Ring::new(bounds(scenario.bytes), Instant::now());
+    let keys = ring.keys().clone();
+    let rounds = (scenario.bytes / (scenario.size + 100)).div_ceil(batch) * 2;
     let mut round = || push(&mut ring, &keys, &extractors, scenario, batch) / batch as f64;
     let filling: Vec<f64> = (0..rounds / 2).map(|_| round()).collect();
     let full: Vec<f64> = (0..rounds).map(|_| round()).collect();
     let taken = resident().saturating_sub(before) as f64;
-    println!("\n{} values, {} B, {} events", scenario.values, scenario.size, ring.len());
+    println!(
+        "\n{} MiB, {} values, {} B, {} events",
+        scenario.bytes >> 20,
+        scenario.values,
+        scenario.size,
+        ring.len()
+    );
     println!("  push {} while filling, {} when full", shown(filling), shown(full));
     println!(
         "  accounted {:.1} MiB, resident {:.1} MiB, {:.0} B beside the payload",
@@ -68,17 +87,17 @@ fn measure(scenario: &Scenario) {
         taken / ring.len() as f64 - scenario.size as f64,
     );
     resume(&mut ring, &extractors, scenario, &keys);
-    file(&mut ring, &extractors);
+    file(&mut ring, &extractors, scenario);
 }
 
-fn bounds() -> Bounds {
-    Bounds { age: Duration::from_secs(3600), bytes: BYTES, events: 10_000_000, excluded: vec![] }
+fn bounds(bytes: usize) -> Bounds {
+    Bounds { age: Duration::from_secs(3600), bytes, events: 10_000_000, excluded: vec![] }
 }
 
-/// Returns the time that this thread has run, in ns.
+/// Returns a time in ns.
 fn ran() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has it");
-    stat.split(' ').next().and_then(|ran| ran.parse().ok()).expect("this is a number")
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as f64
 }
 
 fn shown(mut times: Vec<f64>) -> String {
@@ -154,13 +173,14 @@ fn pull(ring: &mut Ring, reader: &mut CatchUp, now: Instant) -> usize {
     }
 }
 
-fn file(ring: &mut Ring, extractors: &Extractors) {
+fn file(ring: &mut Ring, extractors: &Extractors, scenario: &Scenario) {
     let (now, wall) = (Instant::now(), SystemTime::now());
-    let mut file = Vec::with_capacity(2 * BYTES);
+    let mut file = Vec::with_capacity(2 * scenario.bytes);
     ring.write_to(&mut file, now, wall).expect("a Vec takes everything");
     let written = now.elapsed();
     let start = Instant::now();
-    let loaded = Ring::read_from(&mut &file[..], bounds(), extractors, start, wall).expect("it was just written");
+    let loaded = Ring::read_from(&mut &file[..], bounds(scenario.bytes), extractors, start, wall)
+        .expect("it was just written");
     assert_eq!(loaded.len(), ring.len());
     println!("  written in {written:.0?}, loaded in {:.0?}, {} MiB", start.elapsed(), file.len() >> 20);
 }

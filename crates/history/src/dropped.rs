@@ -83,9 +83,8 @@ impl Dropped {
         if self.any > cursor {
             return Err(Gap::Lost);
         }
-        let missing = |event_type: TypeKey| {
-            self.by_type.get(&event_type.0).filter(|missing| missing.position > cursor)
-        };
+        let missing =
+            |event_type: TypeKey| self.by_type.get(&event_type.0).filter(|missing| missing.position > cursor);
         match types.find_map(missing) {
             None => Ok(()),
             Some(Missing { why: Why::NotKept, .. }) => Err(Gap::Expired),

@@ -63,6 +63,7 @@ mod tests {
         for length in [0, 1, COPIED, COPIED + 1, 90_000] {
             let kept = segment.keep(Payload::of(&buffer[..length]));
             assert_eq!(kept, buffer[..length]);
+            assert_eq!(matches!(Payload::of(&buffer[..length]), Payload::Own(_)), length > COPIED);
             assert!(kept.is_empty() || !buffer.as_ptr_range().contains(&kept.as_ptr()));
         }
         assert!(buffer.is_unique());

@@ -81,7 +81,7 @@ const EXPIRED_BY_TIMER: usize = 1024;
 /// The part of the bytes that revocations may take.
 const PART_OF_REVOCATIONS: usize = 4;
 /// Bytes of the bound for each chain that has room from the start.
-const BYTES_PER_CHAIN: usize = 256;
+const BYTES_PER_CHAIN: usize = 512;
 /// The limit of entries; far below half of the numbers, so that numbers are never mistaken.
 const MAX_ENTRIES: usize = 1 << 28;
 
@@ -220,8 +220,8 @@ impl Ring {
         self.dropped.record(event_type, Missing { position: self.last, why });
     }
 
-    /// Adds an entry that is newer than all others, and removes the oldest ones that exceed a bound,
-    /// if need be also the new one.
+    /// Adds an entry that is newer than all others, and removes the oldest ones that exceed a
+    /// bound, if need be also the new one.
     fn keep(&mut self, event: Keyed<'_>, position: Position, at: Moment) {
         let number = self.entries.next();
         let links = self.links.next();

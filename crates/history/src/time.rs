@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 pub(crate) struct Moment(pub(crate) u32);
 
 /// The length of a step. An event is kept at most that much longer than asked for, never shorter.
-const STEP: Duration = Duration::from_millis(100);
+const STEP: Duration = Duration::from_millis(MILLIS as u64);
+const MILLIS: u32 = 100;
+const STEPS_PER_SECOND: u64 = 1000 / MILLIS as u64;
 
 /// Converts the monotonic time. Never goes back, whatever it is given.
 #[derive(Debug)]
@@ -31,7 +33,9 @@ impl Clock {
 
     /// Returns the moment of now. An earlier instant than before counts as the one before.
     pub(crate) fn at(&mut self, now: Instant) -> Moment {
-        let steps = now.saturating_duration_since(self.origin).as_millis() / STEP.as_millis();
+        // Not by `as_millis`: a division of 128 bits takes as long as the rest of a push.
+        let elapsed = now.saturating_duration_since(self.origin);
+        let steps = elapsed.as_secs() * STEPS_PER_SECOND + u64::from(elapsed.subsec_millis() / MILLIS);
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         self.latest = self.latest.max(Moment(self.keep.saturating_add(steps)));
         self.latest

@@ -149,7 +149,8 @@ fn other_bounds_and_extractors_of_the_next_run_apply() {
     let none = load(Bounds { bytes: 0, ..bounds() }, &extractors());
     assert_eq!((none.len(), none.last().0), (0, last));
     let excluded = Bounds { excluded: vec!["plain".to_owned()], ..bounds() };
-    let mut world = World { ring: load(excluded, &extractors()), extractors: extractors(), now: Instant::now() };
+    let mut world =
+        World { ring: load(excluded, &extractors()), extractors: extractors(), now: Instant::now() };
     assert_eq!(world.since(Position(30), &all("plain")), Err(Gap::Expired));
     assert_eq!(world.since(Position(38), &all("order")), Ok(vec![39]));
     // The next run finds users elsewhere, and with them no event of a user.

@@ -92,8 +92,7 @@ impl Ring {
         if found.len() > limits.events || bytes.sum::<usize>() > limits.bytes {
             return Err(Gap::TooMany);
         }
-        let mut catch_up =
-            CatchUp { selection, position: cursor, window: Vec::new(), known_to: cursor };
+        let mut catch_up = CatchUp { selection, position: cursor, window: Vec::new(), known_to: cursor };
         self.remember(&mut catch_up, found);
         Ok(catch_up)
     }

@@ -22,7 +22,7 @@ pub(crate) struct World {
     pub(crate) now: Instant,
 }
 
-/// Types with two fields, with one, and without; the last one is excluded.
+/// Types with three fields, with one, and without; the last one is excluded.
 pub(crate) const TYPES: [&str; 4] = ["order", "greeting", "plain", "noise"];
 
 pub(crate) const AGE: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub(crate) fn bounds() -> Bounds {
 pub(crate) fn extractors() -> Arc<Extractors> {
     let field = |at: u32, name: &str| json!({"stable_field_index": at, "event": {"json_pointer": format!("/data/{name}")}});
     let document = json!({
-        "order": {"shop": field(1, "shop"), "user": field(0, "user")},
+        "order": {"shop": field(1, "shop"), "user": field(0, "user"), "name": field(2, "name")},
         "greeting": {"name": field(0, "name")},
         "noise": {"name": field(0, "name")},
     });

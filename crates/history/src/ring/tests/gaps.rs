@@ -150,6 +150,35 @@ fn r18_r21_no_reader_crosses_its_revocation() {
 }
 
 #[test]
+fn r18_the_second_revocation_of_a_key_counts_when_the_first_has_expired() {
+    let mut world = World::new(bounds());
+    world.ring.revoke(7, world.now);
+    world.wait(AGE / 2);
+    let before = world.push("plain", &json!(1));
+    world.ring.revoke(7, world.now);
+    world.wait(AGE - Duration::from_millis(200));
+    assert!(world.ring.is_revoked_since(before, &[7]));
+}
+
+#[test]
+fn an_event_must_have_all_values_of_a_constraint() {
+    let mut world = World::new(bounds());
+    let wanted = json!({"shop": 1, "user": "al", "name": "x"});
+    for other in [
+        json!({"shop": 1, "user": "al"}),
+        json!({"shop": 1, "name": "x"}),
+        json!({"user": "al", "name": "x"}),
+    ] {
+        for _ in 0..3 {
+            world.push("order", &other);
+        }
+        world.push("order", &wanted);
+    }
+    let list = json!([{"eventType": "order", "oneOf": [wanted]}]);
+    assert_eq!(world.since(Position(0), &list), Ok(vec![4, 8, 12]));
+}
+
+#[test]
 fn more_revocations_than_the_table_holds_expire_older_cursors() {
     let mut world = World::new(Bounds { bytes: 10_000, ..bounds() });
     let before = world.push("plain", &json!(1));

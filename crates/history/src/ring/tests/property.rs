@@ -8,15 +8,26 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Push { event_type: &'static str, data: Value },
+    Push {
+        event_type: &'static str,
+        data: Value,
+    },
     Count(&'static str),
     Lose(Option<&'static str>),
     Revoke(u128),
     /// Tenths of a second.
     Wait(u32),
-    Resume { back: u64, list: Value, keys: Vec<u128> },
+    Resume {
+        back: u64,
+        list: Value,
+        keys: Vec<u128>,
+    },
     /// As a resume, in pulls of this size, with pushes in between.
-    Follow { back: u64, list: Value, pull: usize },
+    Follow {
+        back: u64,
+        list: Value,
+        pull: usize,
+    },
     /// Written and loaded.
     Restart,
 }
@@ -45,11 +56,14 @@ fn data() -> impl Strategy<Value = Value> {
 }
 
 fn subscriptions() -> impl Strategy<Value = Value> {
-    let wanted = || select(vec![json!(1), json!("1"), json!("a\nb"), json!({"b": [2.0], "a": 1e0}), json!(true)]);
+    let wanted =
+        || select(vec![json!(1), json!("1"), json!("a\nb"), json!({"b": [2.0], "a": 1e0}), json!(true)]);
     let order = prop_oneof![
         wanted().prop_map(|shop| json!({"shop": shop})),
         wanted().prop_map(|user| json!({"user": user})),
         (wanted(), wanted()).prop_map(|(shop, user)| json!({"shop": shop, "user": user})),
+        (wanted(), wanted(), wanted())
+            .prop_map(|(shop, user, name)| json!({"shop": shop, "user": user, "name": name})),
     ];
     let name = wanted().prop_map(|name| json!({"name": name}));
     let of = |event_type: &'static str| move |one_of: Vec<Value>| json!({"eventType": event_type, "oneOf": one_of});
@@ -100,7 +114,13 @@ impl Pair {
         self.model.removed(self.world.ring.len())
     }
 
-    fn expected(&self, cursor: u64, removed: u64, list: &Value, keys: &[u128]) -> Result<Vec<(u64, Event)>, Gap> {
+    fn expected(
+        &self,
+        cursor: u64,
+        removed: u64,
+        list: &Value,
+        keys: &[u128],
+    ) -> Result<Vec<(u64, Event)>, Gap> {
         let list = Subscription::parse_list(list, &self.world.extractors).unwrap();
         self.model.since(cursor, removed, &list, &self.world.extractors, keys)
     }
@@ -155,8 +175,10 @@ fn same(missed: &Result<Vec<Kept>, Gap>, expected: &Result<Vec<(u64, Event)>, Ga
         (Ok(missed), Ok(expected)) => {
             let missed: Vec<_> =
                 missed.iter().map(|kept| (kept.position.0, &*kept.event_type, &kept.json)).collect();
-            let expected: Vec<_> =
-                expected.iter().map(|(position, event)| (*position, event.event_type(), event.json())).collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(position, event)| (*position, event.event_type(), event.json()))
+                .collect();
             assert_eq!(missed, expected);
         }
         // Both are missing something; which reason is given depends on the order of types.
