@@ -196,6 +196,23 @@ fn another_format_is_refused_as_such() {
     assert!(matches!(read(b"", wall()), Err(Refused::Damaged)));
 }
 
+/// A table of revocations that overflows expires cursors, but leaves the events.
+#[test]
+fn a_ring_whose_events_are_out_of_reach_is_loaded() {
+    let mut world = World::new(Bounds { bytes: 10_000, ..bounds() });
+    world.push("plain", &json!(1));
+    for key in 0..100 {
+        world.ring.revoke(key, world.now);
+    }
+    let last = world.push("plain", &json!(2));
+    assert_eq!(world.ring.len(), 2);
+    let file = written(&mut world);
+    let ring = read(&file, wall()).unwrap();
+    let mut loaded = World { ring, extractors: extractors(), now: Instant::now() };
+    assert_eq!(loaded.since(Position(1), &all("plain")), Err(Gap::Expired));
+    assert_eq!(loaded.since(Position(last.0 - 1), &all("plain")), Ok(vec![last.0]));
+}
+
 /// With a right digest, nonsense is refused all the same, or does no harm.
 #[test]
 fn nonsense_with_a_right_digest_does_no_harm() {
@@ -210,7 +227,10 @@ fn nonsense_with_a_right_digest_does_no_harm() {
         for value in [0, 1, 0x7f, 0xff] {
             let mut changed = file.clone();
             changed[at] = value;
-            if let Ok(ring) = read(&sealed(changed), wall()) {
+            if let Ok(mut ring) = read(&sealed(changed), wall()) {
+                let mut again = Vec::new();
+                ring.write_to(&mut again, Instant::now(), wall()).unwrap();
+                assert!(read(&again, wall()).is_ok(), "byte {at}: {value}");
                 let mut world = World { ring, extractors: extractors(), now: Instant::now() };
                 world.push("order", &json!({"shop": 1}));
                 let missed = world.since(Position(0), &all("order"));
