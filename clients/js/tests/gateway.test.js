@@ -238,8 +238,11 @@ for (const transport of TRANSPORTS) {
     assert.match(state.reason, /maximum number of connections/);
     assert.ok(state.retryAt - Date.now() > 10_000, "retry-after");
   });
+}
 
-  test(`${transport}: a closed connection is gone at the gateway too`, { skip: transport === "longpolling" }, async () => {
+// A long-polling connection goes when nothing polls any more: after an hour.
+for (const transport of ["sse", "websocket"]) {
+  test(`${transport}: a closed connection is gone at the gateway too`, async () => {
     const { connection } = open({ transport, token: token({ jti: newSession() }) });
     await reaches(connection, "connected");
     assert.equal(await gateway.connections(), 1);
