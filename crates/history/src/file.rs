@@ -132,8 +132,8 @@ impl Ring {
             rising(&mut before, position)?;
             ring.restore_revocation(key, position, age);
         }
-        // There may be events before `complete_since`: a revocation that was removed expires cursors
-        // earlier than events do.
+        // There may be events before `complete_since`: a revocation that was removed expires
+        // cursors earlier than events do.
         let mut before = Position::default();
         for _ in 0..input.number()? {
             let (position, age) = (input.position(last)?, input.age(away)?);
