@@ -155,7 +155,8 @@ fn tokens_in_query<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Co
     let after_semicolons = query.split(';').skip(1).filter_map(|rest| rest.split('&').next());
     let may_be = move |pair: &&str| match memchr3(b'=', b'%', b'+', pair.as_bytes()) {
         Some(at) if pair.as_bytes()[at] == b'=' => {
-            pair.as_bytes().get(..name.len()).is_some_and(|start| is_same_name(start, name))
+            let start = pair.trim_start_matches('?').as_bytes().get(..name.len());
+            start.is_some_and(|start| is_same_name(start, name))
         }
         Some(_) => true,
         None => false,
@@ -174,7 +175,8 @@ fn tokens_in_query<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Co
 /// dot, a blank and a bracket in a name for an underscore (PHP).
 fn is_read_as(key: &str, name: &str) -> bool {
     let end = key.find(['\0', '[']).unwrap_or(key.len());
-    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    // A second question mark before the query belongs to its first name.
+    let is_blank = |c: char| c.is_whitespace() || c.is_control() || c == '?';
     [key, &key[..end]].iter().any(|key| is_same_name(key.trim_matches(is_blank).as_bytes(), name))
 }
 
@@ -224,10 +226,11 @@ pub fn cookies<'r>(headers: &'r HeaderMap, name: &'r str) -> impl Iterator<Item 
 /// Removes the cookies that a service may read under this name, if their token is not verified.
 /// Others stay byte for byte.
 pub fn strip_cookies(headers: &mut HeaderMap, name: &str, is_verified: impl Fn(&[u8]) -> bool) {
-    let is_stray = |pair: &&[u8]| {
+    let has_stray = |pair: &[u8]| {
         let token = cookie_read_as(pair, name).map(cookie_token).filter(|token| !token.is_empty());
         token.is_some_and(|token| !is_verified(token))
     };
+    let is_stray = |pair: &&[u8]| has_stray(pair) || inner_pairs(pair).any(has_stray);
     if !headers.get_all(COOKIE).iter().any(|field| pairs(field).any(|pair| is_stray(&pair))) {
         return;
     }
@@ -242,6 +245,14 @@ pub fn strip_cookies(headers: &mut HeaderMap, name: &str, is_verified: impl Fn(&
             headers.append(COOKIE, value);
         }
     }
+}
+
+/// Iterates over the pairs that some services see in a pair: Python's separates pairs at blanks,
+/// Perl's at commas.
+fn inner_pairs(pair: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_separator = |byte: &u8| byte.is_ascii_whitespace() || *byte == b',';
+    let parts = pair.split(is_separator).filter(|part| !part.is_empty());
+    parts.skip(1).filter(|part| part.contains(&b'='))
 }
 
 fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -261,6 +272,11 @@ fn cookie_read_as<'r>(pair: &'r [u8], name: &str) -> Option<&'r [u8]> {
     let at = pair.iter().position(|byte| *byte == b'=')?;
     let (given, value) = (&pair[..at], pair[at + 1..].trim_ascii());
     let is_it = match str::from_utf8(given) {
+        Ok(given) if given.contains('%') => {
+            // Perl's decodes names.
+            let decoded = form_urlencoded::parse(given.as_bytes()).next();
+            is_read_as(given, name) || decoded.is_some_and(|(given, _)| is_read_as(&given, name))
+        }
         Ok(given) if given.is_ascii() => is_read_as(given, name),
         utf8 => {
             let latin1: String = given.iter().map(|byte| char::from(*byte)).collect();

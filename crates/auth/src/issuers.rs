@@ -157,8 +157,10 @@ impl Issuers {
         match UnverifiedJwt::parse(token, MAX_TOKEN) {
             Ok(jwt) => {
                 let iss = jwt.claims.get("iss").and_then(Value::as_str);
-                let issuer = iss.and_then(|iss| self.get(iss));
-                Ok(issuer.map_or(Recognized::Other, |issuer| Recognized::Jwt(issuer, jwt)))
+                match iss.and_then(|iss| self.get(iss)) {
+                    Some(issuer) => Ok(Recognized::Jwt(issuer, jwt)),
+                    None => Ok(self.opaque_or_other(token)),
+                }
             }
             Err(Unreadable::Encrypted) => {
                 if !self.0.has_logged_encrypted.swap(true, Relaxed) {
@@ -175,11 +177,16 @@ impl Issuers {
                     None => Ok(Recognized::Other),
                 }
             }
-            Err(Unreadable::Parts) if token.len() <= MAX_TOKEN && is_opaque(token) => {
-                Ok(self.introspecting(token).map_or(Recognized::Other, Recognized::Opaque))
-            }
-            Err(_) => Ok(Recognized::Other),
+            Err(_) => Ok(self.opaque_or_other(token)),
         }
+    }
+
+    /// Returns what a token is that is no JWT of these issuers. Three parts do not make a JWT, even
+    /// if they can be decoded.
+    fn opaque_or_other<'t>(&self, token: &str) -> Recognized<'_, 't> {
+        let issuer = self.introspecting(token);
+        let issuer = issuer.filter(|_| token.len() <= MAX_TOKEN && is_opaque(token));
+        issuer.map_or(Recognized::Other, Recognized::Opaque)
     }
 
     /// Returns the issuer of an opaque token: the one with the longest prefix that fits, and is not

@@ -67,7 +67,7 @@ pub enum RequestError {
     #[error("{0}")]
     Unreachable(String),
     /// The answer was not complete in time.
-    #[error("no answer within {} s", .0.as_secs_f32())]
+    #[error("no answer within {} s", .0.as_millis().div_ceil(1000))]
     Timeout(Duration),
     /// The body is larger than is read.
     #[error("the answer is larger than {0} bytes")]

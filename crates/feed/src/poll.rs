@@ -7,7 +7,8 @@ mod answer;
 mod http;
 mod token;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,8 +83,7 @@ struct Poller<'f> {
     credentials: ClientCredentials<'f>,
     /// What has to be reported to the transmitter. Reported again until it has answered.
     done: Done,
-    /// The ids of the events that were taken last.
-    last: HashSet<String>,
+    taken: Taken,
     log: LogLimiter,
 }
 
@@ -114,8 +114,8 @@ impl<'f> Poller<'f> {
         let secret = issuer.poll_secret.as_ref().ok_or("there is no secret")?;
         let credentials = ClientCredentials::new(config, secret).map_err(|_| "the URL for tokens is none")?;
         let (interval, log) = (config.interval, LogLimiter::new());
-        let (done, last) = Default::default();
-        Ok(Self { feeds, issuer, http, url, interval, credentials, done, last, log })
+        let (done, taken) = Default::default();
+        Ok(Self { feeds, issuer, http, url, interval, credentials, done, taken, log })
     }
 
     /// Never returns.
@@ -168,9 +168,8 @@ impl<'f> Poller<'f> {
         let Events { sets, is_more } = events;
         // A transmitter that sends none although more wait, or what it has sent before, is not
         // asked in a loop.
-        let ids: HashSet<_> = sets.iter().take(most).map(|(id, _)| id.clone()).collect();
-        let is_more = (is_more || sets.len() > most) && !ids.is_subset(&self.last);
-        self.last = ids;
+        let new = sets.iter().take(most).filter(|(id, _)| self.taken.is_new(id)).count();
+        let is_more = (is_more || sets.len() > most) && new > 0;
         let (feeds, issuer) = (self.feeds, self.issuer);
         let take = |(id, set): (String, Option<String>)| async move {
             let taken = match &set {
@@ -215,7 +214,18 @@ impl<'f> Poller<'f> {
         }
         match response.status() {
             StatusCode::OK => Events::parse(response.body()),
-            status => Err(format!("the transmitter answers with status {}", status.as_u16())),
+            status => {
+                let is_final = status.is_client_error()
+                    && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS);
+                // To report errors is a courtesy, to fetch the next events is not.
+                let report = if is_final && !self.done.refused.is_empty() {
+                    self.done.refused.clear();
+                    " to a request that reports events that were refused; they are no longer reported"
+                } else {
+                    ""
+                };
+                Err(format!("the transmitter answers with status {}{report}", status.as_u16()))
+            }
         }
     }
 
@@ -226,6 +236,34 @@ impl<'f> Poller<'f> {
             (ACCEPT, HeaderValue::from_static("application/json")),
         ]);
         self.http.post_json(&self.url, headers, body).await
+    }
+}
+
+/// The events that were taken last, by hashes of their ids, which are as long as others choose.
+#[derive(Default)]
+struct Taken {
+    hasher: RandomState,
+    known: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Taken {
+    /// How many are known.
+    const MOST: usize = 4096;
+
+    /// Returns `true` if an event was not taken lately, and notes that it is taken.
+    fn is_new(&mut self, id: &str) -> bool {
+        let hash = self.hasher.hash_one(id);
+        let is_new = self.known.insert(hash);
+        if is_new {
+            self.order.push_back(hash);
+        }
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        is_new
     }
 }
 

@@ -99,9 +99,15 @@ fn f05_a_parameter_that_php_reads_as_the_token_is_one() {
     let sources = TokenSources { query: Some("access_token".to_owned()), ..TokenSources::default() };
     let none = HeaderMap::new();
     let found = |query: &str| sources.credentials(&none, Some(query)).count();
-    for name in
-        ["access.token", "access+token", "access%20token", "access%5Btoken", "access[token", "ACCESS.TOKEN"]
-    {
+    for name in [
+        "access.token",
+        "access+token",
+        "access%20token",
+        "access%5Btoken",
+        "access[token",
+        "ACCESS.TOKEN",
+        "?access_token",
+    ] {
         assert_eq!(found(&format!("a=1&{name}=b")), 1, "{name}");
         assert_eq!(found(&format!("a=1;{name}=b")), 1, "{name}");
     }
@@ -177,6 +183,13 @@ fn f05_a_cookie_that_a_service_may_read_as_the_token_is_stripped() {
         b"a=1; token[]=bad",
         b"a=1; token[x]=bad",
         b"a=1;\ttoken=bad",
+        b"a=1; b=2 token=bad",
+        b"a=1; b=\"x\" token=bad",
+        b"a=1; token=good token=bad",
+        b"a=1; x=y,token=bad",
+        b"a=1; x=y, Token=bad",
+        b"a=1; %74oken=bad",
+        b"a=1; x=y,%74oken=bad",
     ] {
         assert_eq!(stripped("token", field), b"a=1", "{}", field.escape_ascii());
     }

@@ -27,6 +27,8 @@ const MAX_ABSENT: usize = 128;
 pub enum Refetched {
     /// The key set was fetched: the token is to be verified again.
     Fetched,
+    /// It was fetched, and as before the last regular fetch no key has this `kid`.
+    Missing,
     /// A fetch has shown that no key has this `kid`, and there was no regular fetch since.
     Absent,
     /// Too many fetches were requested.
@@ -40,6 +42,7 @@ impl Refetched {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fetched => "fetched",
+            Self::Missing => "missing",
             Self::Absent => "absent",
             Self::Limited => "limited",
             Self::Failed => "failed",
@@ -72,6 +75,8 @@ struct State {
     has_refused: bool,
     /// `kid`s that a fetch did not bring, hashed: their length is the choice of others.
     absent: HashSet<u64>,
+    /// Those that were absent when they were last forgotten.
+    absent_before: HashSet<u64>,
     /// The fetch that the `kid`s were last forgotten at.
     forgotten_at: u64,
     report: Report,
@@ -122,6 +127,7 @@ impl Default for Demand {
             is_running: false,
             has_refused: false,
             absent: HashSet::new(),
+            absent_before: HashSet::new(),
             forgotten_at: 0,
             report: Report::default(),
         };
@@ -179,8 +185,8 @@ impl Demand {
                 return Refetched::Fetched;
             }
             if awaited.is_new {
-                self.remember(hash, awaited.number);
-                return Refetched::Fetched;
+                let was_missing = self.remember(hash, awaited.number);
+                return if was_missing { Refetched::Missing } else { Refetched::Fetched };
             }
         }
     }
@@ -205,12 +211,14 @@ impl Demand {
         Ok(Awaited { number: state.begun + 1, is_new: true })
     }
 
-    /// Remembers a `kid` that a fetch did not bring, unless a regular one has ended since.
-    fn remember(&self, hash: u64, number: u64) {
+    /// Remembers a `kid` that a fetch did not bring, unless a regular one has ended since. Returns
+    /// `true` if it was absent before the last regular one already.
+    fn remember(&self, hash: u64, number: u64) -> bool {
         let mut state = self.state.lock();
         if number >= state.forgotten_at && state.absent.len() < MAX_ABSENT {
             state.absent.insert(hash);
         }
+        state.absent_before.contains(&hash)
     }
 
     /// Waits until a fetch has ended, good or not; returns at once if one has before.
@@ -249,7 +257,7 @@ impl Demand {
         let mut state = self.state.lock();
         state.is_running = false;
         if is_good && is_regular {
-            state.absent.clear();
+            state.absent_before = mem::take(&mut state.absent);
             state.has_refused = false;
             state.forgotten_at = state.begun;
         }

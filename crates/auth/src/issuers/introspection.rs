@@ -162,7 +162,10 @@ impl Asking {
         let verdict = match verdict {
             Ok((claims, statement)) => match store.accept(id, token, statement, asked, now) {
                 Ok(()) => Ok(claims),
-                Err(Full) => Err(TokenError::Unavailable),
+                Err(Full) => {
+                    store.fail(&id, now);
+                    Err(TokenError::Unavailable)
+                }
             },
             Err(error) => {
                 store.refuse(id, error, now);

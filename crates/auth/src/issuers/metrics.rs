@@ -1,4 +1,5 @@
-//! Metrics of the keys of issuers. Labels come only from the configuration.
+//! Metrics of issuers: their keys, and what they are asked for. Labels come only from the
+//! configuration.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -99,7 +100,7 @@ metric::families! {
         keys: Sampled<Family<ByIssuer, Gauge>> = "rig_issuer_keys";
         /// Time since the keys of an issuer were last fetched
         age: Sampled<Family<ByIssuer, Gauge<f64, AtomicU64>>> = "rig_issuer_keys_age_seconds";
-        /// Fetches of the metadata and the keys of issuers, by result
+        /// What issuers were asked for: metadata, keys, opaque tokens and status lists, by result
         fetches: Sampled<Family<ByFetch, Counter>> = "rig_issuer_fetches_total";
         /// Tokens that named a key that is not among those of their issuer
         unknown: Sampled<Family<ByIssuer, Counter>> = "rig_issuer_unknown_keys_total";

@@ -158,16 +158,19 @@ impl Issuer {
         let within = deadline.saturating_duration_since(Instant::now());
         // Boxed, since hardly any token comes this far, and each would have the space for it.
         match Box::pin(self.refetched(header.kid.as_deref(), within)).await {
-            Refetched::Fetched => self.authenticate(jwt, header, kind),
+            Refetched::Missing => self.authenticate(jwt, header, kind),
+            // The issuer, or a cache before it, may publish a new key a moment after its use.
+            Refetched::Fetched => match self.authenticate(jwt, header, kind) {
+                Err(TokenError::UnknownKey) if kind != Kind::Access => Err(TokenError::Unavailable),
+                verdict => verdict,
+            },
             // For an access token, the key most likely does not exist, and a client need not try
             // again. Issuers repeat a statement after a 503, but not after a 400; and anyone can
             // use up the fetches, or cause one before the issuer has published its new key.
-            Refetched::Failed | Refetched::Absent | Refetched::Limited => match kind {
-                Kind::Access => verdict,
-                Kind::Logout | Kind::SecurityEvent | Kind::StatusList | Kind::RevocationAssertion => {
-                    Err(TokenError::Unavailable)
-                }
-            },
+            Refetched::Failed | Refetched::Absent | Refetched::Limited if kind != Kind::Access => {
+                Err(TokenError::Unavailable)
+            }
+            Refetched::Failed | Refetched::Absent | Refetched::Limited => verdict,
         }
     }
 }

@@ -102,7 +102,7 @@ async fn i07_a_server_that_does_not_answer_in_time_is_left() {
     stub.set("/hang", Page::Hang);
     let error = client.get(&uri(&stub, "/hang"), "a/b", None, limits).await.unwrap_err();
     assert_eq!(error, RequestError::Timeout(limits.within));
-    assert_eq!(error.to_string(), "no answer within 0.2 s");
+    assert_eq!(error.to_string(), "no answer within 1 s");
     // A server that accepts no connection.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let there = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();

@@ -44,6 +44,10 @@ struct State {
     lost: usize,
     /// The body of all answers, instead of events.
     body: Option<Bytes>,
+    /// Bodies of answers in turn, instead of events.
+    turns: Vec<Bytes>,
+    /// Refuses requests that report errors.
+    refuses_reports: bool,
     /// Sends all events that wait, however few it is asked for, and does not say that more wait.
     ignores_most: bool,
     /// The token endpoint refuses the client.
@@ -90,6 +94,12 @@ impl Http for Transmitter {
             }
             if let Some(body) = &state.body {
                 return answer(200, body.clone());
+            }
+            if !state.turns.is_empty() {
+                return answer(200, state.turns[state.requests.len() % state.turns.len()].clone());
+            }
+            if state.refuses_reports && !request["setErrs"].as_object().unwrap().is_empty() {
+                return answer(400, "");
             }
             for id in request["ack"].as_array().unwrap() {
                 let id = id.as_str().unwrap();

@@ -7,6 +7,9 @@ use tokio::time::Instant;
 /// How often the same reason is logged, however often questions fail and succeed in turn.
 const PAUSE: Duration = Duration::from_secs(60);
 
+/// How often any is.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// Why the last question had no answer. A stranger's token may be what the issuer fails on, so the
 /// log is limited.
 #[derive(Debug, Default)]
@@ -28,7 +31,8 @@ impl Complaint {
             return false;
         }
         self.current = Some(reason.to_owned());
-        let is_recent = |(logged, at): &(String, Instant)| logged == reason && now < *at + PAUSE;
+        let pause = |logged: &str| if logged == reason { PAUSE } else { SHORTEST };
+        let is_recent = |(logged, at): &(String, Instant)| now < *at + pause(logged);
         if self.logged.as_ref().is_some_and(is_recent) {
             return false;
         }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::super::fetch::{Failure, shown, unexpected};
+use super::super::fetch::{Failure, shown};
 use super::super::keys::IssuerKeys;
 use super::super::metrics::{Counts, FetchResult, What};
 use super::answer::Answer;
@@ -68,7 +68,9 @@ impl Endpoint {
         let url = &self.config.url;
         let answer = answer.map_err(|error| Failure::request(url, error))?;
         if answer.status() != StatusCode::OK {
-            return Err(unexpected(url, &answer));
+            // Without the target of a redirect, which may contain the token.
+            let reason = format!("{}: status {}", shown(url), answer.status());
+            return Err(Failure::new(FetchResult::Status, reason));
         }
         Answer::read(answer.body()).map_err(|reason| {
             let reason = format!("{}: {reason}", shown(url));

@@ -180,7 +180,13 @@ impl Store {
         let size = token.len() + statement.len();
         match self.tokens.get_mut(&id) {
             Some(known) => {
-                self.bytes = self.bytes - known.size() + size;
+                let bytes = self.bytes - known.size() + size;
+                // Statements may grow.
+                if size > known.size() && bytes > self.bounds.bytes {
+                    self.is_crowded = true;
+                    return Err(Full);
+                }
+                self.bytes = bytes;
                 (known.statement, known.asked, known.ask_at) = (statement, asked, ask_at);
                 (known.failing, known.ended) = (None, None);
             }

@@ -60,7 +60,6 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) list: StatusList,
-    issued_at: f64,
     ttl: Duration,
     pub(super) fetched_at: Instant,
     /// Until when new tokens are accepted by it.
@@ -160,11 +159,6 @@ impl Entry {
         self.failed(error.to_owned(), now);
     }
 
-    /// Returns `true` if a list is older than the one that is in force.
-    pub(super) fn is_newer_than(&self, token: &StatusListToken) -> bool {
-        self.known.as_ref().is_some_and(|known| known.issued_at > token.issued_at)
-    }
-
     /// Drops the list to make room. The indexes in use are kept: one may yet get a connection.
     pub(super) fn drop_list(&mut self) {
         (self.known, self.due) = (None, None);
@@ -255,7 +249,6 @@ impl Known {
         let fresh_for = token.expires_in.map_or(token.ttl, |left| left.min(token.ttl));
         Self {
             list: token.list,
-            issued_at: token.issued_at,
             ttl: token.ttl,
             fetched_at: now,
             fresh_until: now + fresh_for,

@@ -62,7 +62,8 @@ impl Remote {
             (TokenError::Unavailable, _) => keys.demand.first_ended(deadline).await,
             (error, kid) => {
                 let within = deadline.saturating_duration_since(Instant::now());
-                if self.issuer.refetched(kid.as_deref(), within).await != Refetched::Fetched {
+                let refetched = self.issuer.refetched(kid.as_deref(), within).await;
+                if !matches!(refetched, Refetched::Fetched | Refetched::Missing) {
                     return Err(error.to_string());
                 }
             }

@@ -1,7 +1,7 @@
 //! What is known of the status lists of an issuer, and which tokens are in use. No I/O; takes the
 //! time as an argument.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const MAX_URIS: usize = 128;
 /// Limit of the tokens of one issuer whose status is watched.
 const MAX_INDEXES: usize = 1 << 18;
 
+/// Limit of the URIs whose latest list is known by its time.
+const MAX_TIMES: usize = 1024;
+
 /// The pause after a failure before a request causes another fetch.
 const REQUEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,11 @@ const REQUEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) entries: HashMap<Arc<str>, Entry>,
+    /// The `iat` of the latest list of each URI, also of those that are no longer kept: an old list
+    /// would make tokens valid again.
+    times: HashMap<Arc<str>, f64>,
+    /// The URIs of these, in the order in which they are forgotten.
+    timed: VecDeque<Arc<str>>,
     /// Limit of the indexes in use, of all lists.
     pub(super) most_indexes: usize,
     /// A token was refused since too many others are in use.
@@ -50,7 +58,8 @@ pub(super) enum Verdict {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { entries: HashMap::new(), most_indexes: MAX_INDEXES, is_full: false }
+        let (entries, times, timed) = Default::default();
+        Self { entries, times, timed, most_indexes: MAX_INDEXES, is_full: false }
     }
 }
 
@@ -75,6 +84,23 @@ impl Store {
                 entry.use_index(token.index, fresh_until, now);
                 Verdict::Valid(fresh_until)
             }
+        }
+    }
+
+    /// Returns `true` if a list with this `iat` is older than one that was in force.
+    pub(super) fn is_old(&self, uri: &str, issued_at: f64) -> bool {
+        self.times.get(uri).is_some_and(|latest| *latest > issued_at)
+    }
+
+    /// Notes the `iat` of a list that is in force.
+    pub(super) fn note_time(&mut self, uri: &Arc<str>, issued_at: f64) {
+        if self.times.insert(uri.clone(), issued_at).is_none() {
+            self.timed.push_back(uri.clone());
+        }
+        if self.timed.len() > MAX_TIMES
+            && let Some(oldest) = self.timed.pop_front()
+        {
+            self.times.remove(&oldest);
         }
     }
 

@@ -180,6 +180,7 @@ impl Task<'_> {
         let (now, leeway) = (Instant::now(), self.issuer.config.leeway);
         match fetched {
             Ok(token) => {
+                self.lists.store.lock().note_time(uri, token.issued_at);
                 let failed_before = self.with(uri, |entry| {
                     let failed_before = entry.error.is_some();
                     entry.succeeded(token, leeway, now);
@@ -202,8 +203,8 @@ impl Task<'_> {
     /// Checks that a list can take the place of the one before.
     async fn fitting(&self, uri: &Arc<str>, token: StatusListToken) -> Result<StatusListToken, Failure> {
         // A copy of an old list would make tokens valid again that are revoked.
-        if self.with(uri, |entry| entry.is_newer_than(&token)).unwrap_or(false) {
-            let reason = format!("{}: the list is older than the one before", shown(uri));
+        if self.lists.store.lock().is_old(uri, token.issued_at) {
+            let reason = format!("{}: the list is older than one before", shown(uri));
             return Err(Failure::new(FetchResult::Invalid, reason));
         }
         let size = token.list.size();

@@ -129,3 +129,31 @@ async fn a_node_that_loses_its_lease_acknowledges_what_it_has_kept() {
     let last = transmitter.0.lock().requests.last().unwrap().1.clone();
     assert_eq!((last["maxEvents"].as_u64(), told(&last)), (Some(0), 10));
 }
+
+/// A transmitter forgets what is acknowledged, and repeats its events in turn.
+#[tokio::test(start_paused = true)]
+async fn events_that_come_again_in_turn_are_not_asked_for_in_a_loop() {
+    let transmitter = Arc::new(Transmitter::default());
+    let body = |id: &str| Bytes::from(json!({"sets": {id: "a.b.c"}, "moreAvailable": true}).to_string());
+    transmitter.0.lock().turns = ["e-1", "e-2", "e-3"].map(body).to_vec();
+    let polling = Polling::begin(&transmitter);
+    until(&transmitter, |state| state.requests.len() >= 6).await;
+    drop(polling.leave().await);
+    let state = transmitter.0.lock();
+    let took = state.requests[5].0 - state.requests[0].0;
+    assert!(took >= Duration::from_secs(10), "three are new, the others are not: {took:?}");
+}
+
+/// The events behind one that was refused come all the same.
+#[tokio::test(start_paused = true)]
+async fn a_transmitter_that_takes_no_reports_of_errors_is_still_read() {
+    let transmitter = Arc::new(Transmitter::default());
+    transmitter.0.lock().refuses_reports = true;
+    transmitter.0.lock().waiting.insert("e-bad".to_owned(), "no token".to_owned());
+    let polling = Polling::begin(&transmitter);
+    until(&transmitter, |state| !state.requests.is_empty()).await;
+    let good = set(&claims("e-good", "session-revoked", &user(1), now() - 10));
+    transmitter.0.lock().waiting.insert("e-good".to_owned(), good);
+    until(&transmitter, |state| state.acknowledged.iter().any(|id| id == "e-good")).await;
+    drop(polling.leave().await);
+}

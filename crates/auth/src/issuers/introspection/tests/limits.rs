@@ -94,6 +94,11 @@ async fn the_texts_are_bounded_too() {
         world.accept(token).await.unwrap();
     }
     assert_eq!(world.accept(&tokens[3]).await.unwrap_err(), TokenError::Unavailable);
+    // What the issuer states about a token may grow.
+    world.until(31).await;
+    world.say(&tokens[0], active(json!({"groups": "x".repeat(1000)})));
+    assert_eq!(world.accept(&tokens[0]).await.unwrap_err(), TokenError::Unavailable);
+    assert!(world.accept(&tokens[1]).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,7 +62,7 @@ async fn a_kid_that_was_absent_causes_no_fetch_until_the_next_regular_one() {
     assert_eq!(kept.refetched("other").await, Refetched::Fetched);
     assert_eq!(kept.refetched("old").await, Refetched::Absent);
     kept.wait_for_fetches(4).await;
-    assert_eq!(kept.refetched("old").await, Refetched::Fetched);
+    assert_eq!(kept.refetched("old").await, Refetched::Missing);
     assert_eq!(kept.fetches().len(), 5);
 }
 

@@ -210,9 +210,21 @@ async fn an_old_list_does_not_make_tokens_valid_again() {
     assert_eq!(kept.ended(), [], "nothing of it counts");
     assert_eq!(kept.verify(1, 0).await.unwrap_err(), TokenError::Unavailable);
     let error = kept.issuer.state().lists[0].last_error.clone();
-    assert_eq!(error.as_deref(), Some("https://id.example/lists/1: the list is older than the one before"));
+    assert_eq!(error.as_deref(), Some("https://id.example/lists/1: the list is older than one before"));
     kept.has(1, StatusListToken { issued_at: 100.0, ..answer(&[1, 0]) });
     kept.until(17 * SECOND).await;
     assert_eq!(kept.verify(1, 0).await.unwrap_err(), TokenError::Inactive);
     assert!(kept.verify(1, 1).await.is_ok());
+}
+
+/// Nor when the newer one has not been needed for a while, and is no longer kept.
+#[tokio::test(start_paused = true)]
+async fn an_old_list_does_not_count_after_the_newer_one_was_forgotten() {
+    let kept = Kept::start();
+    kept.has(1, StatusListToken { issued_at: 100.0, ..answer(&[1, 0]) });
+    assert_eq!(kept.verify(1, 0).await.unwrap_err(), TokenError::Inactive);
+    kept.until(600 * SECOND).await;
+    assert!(kept.issuer.state().lists.is_empty());
+    kept.has(1, StatusListToken { issued_at: 99.0, ..answer(&[0, 1]) });
+    assert_eq!(kept.verify(1, 0).await.unwrap_err(), TokenError::Unavailable);
 }
