@@ -32,7 +32,7 @@ lint:
 loom:
     cargo test --locked --release --package rig-session --features loom --test loom
 
-# A minute of fuzzing for each target, or for those named
+# Fuzzing: half a minute for each target; those named share five minutes
 fuzz *targets:
     scripts/fuzz-smoke {{targets}}
 

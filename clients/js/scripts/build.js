@@ -23,4 +23,5 @@ const mangleProps =
 const { outputFiles } = await build({ ...options, minify: true, mangleProps, write: false });
 const { code } = await minify(outputFiles[0].text, { ecma: 2020, module: true, compress: { passes: 3 } });
 writeFileSync("dist/index.min.js", code);
-cpSync("../../LICENSE", "dist/LICENSE");
+// npm packs it from here.
+cpSync("../../LICENSE", "LICENSE");

@@ -114,8 +114,8 @@ export interface Options {
    */
   readonly timeout?: number;
   /**
-   * Before the n-th retry, the client waits between 0 and `min(first * 2^n, longest)` ms. Default:
-   * 500 and 20000.
+   * Before the n-th retry, the client waits between 0 and `min(first * 2^(n - 1), longest)` ms.
+   * Default: 500 and 20000.
    */
   readonly backoff?: { readonly first?: number; readonly longest?: number };
   /** Closes the connection when aborted. */

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) u32);
 
-/// The length of a step. An event is kept at most that much longer than asked for, never shorter.
+/// The length of a step. An event is kept less than two steps longer than asked for, never shorter.
 const STEP: Duration = Duration::from_millis(MILLIS as u64);
 const MILLIS: u32 = 100;
 const STEPS_PER_SECOND: u64 = 1000 / MILLIS as u64;

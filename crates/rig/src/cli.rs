@@ -101,7 +101,7 @@ pub(crate) fn command() -> Command {
         .subcommand(token::command().arg(config()))
         .subcommands(operate::commands().map(with_config))
         .subcommand(with_config(operate::cluster::command()))
-        .subcommand(audit::command().arg(config()))
+        .subcommand(audit::command().mut_subcommands(|verify| verify.arg(config())))
         .subcommand(completions::command())
 }
 
@@ -360,6 +360,15 @@ mod tests {
         assert_eq!(looks("rig check --online --host a"), (true, false));
         assert_eq!(looks("rig --host a check --fetch"), (false, true));
         assert_eq!(looks("rig check --fetch --online"), (true, true));
+    }
+
+    #[test]
+    fn the_settings_file_of_the_audit_log_is_not_ignored() {
+        for line in ["rig audit verify --config a.toml", "rig --config a.toml audit verify"] {
+            let Invocation::Audit(flags, _) = parse(line) else { panic!("not audit") };
+            assert_eq!((flags.config, flags.mistakes), (Some("a.toml".into()), vec![]), "{line}");
+        }
+        assert!(!mistakes("rig audit --config a.toml verify").is_empty());
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) type NamedFile = (PathBuf, WatchedFiles);
 
 /// All settings, parsed, grouped by the step of the start that uses them.
 pub(crate) struct Settings {
-    /// The name of this host, for information only.
+    /// The name of this host: names the node if it has no other.
     pub(crate) host: String,
     /// The least severe level that is logged.
     pub(crate) log_level: Level,

@@ -38,9 +38,11 @@ enum WhoseTokens {
     },
     /// Tokens with this mark. Only the gateway itself selects by marks.
     Mark {
-        /// What kind of mark: `key` for tokens that a key of their issuer has signed.
+        /// What kind of mark: `key` for tokens that a key of their issuer has signed, `token` for
+        /// an opaque token, `status` for an entry of a status list.
         mark: String,
-        /// Its value: for `key`, the thumbprint of the key (RFC 7638).
+        /// Its value: for `key`, the thumbprint of the key (RFC 7638); for `token`, the SHA-256 of
+        /// the token; for `status`, the URI of the list, `#`, and the index.
         value: String,
     },
 }

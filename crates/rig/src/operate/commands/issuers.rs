@@ -1,5 +1,7 @@
 //! `rig issuers`.
 
+use serde_json::Value;
+
 use super::super::api::ApiAnswer;
 use super::super::call::Call;
 use super::super::operation::GatewayCommand;
@@ -32,12 +34,15 @@ fn show(answer: &ApiAnswer) -> String {
             text(&issuer["keys"]),
             issuer["ageSeconds"].as_u64().map_or_else(|| "-".to_owned(), time),
             if feeds.is_empty() { "-".to_owned() } else { feeds.join(", ") },
-            text(if issuer["lastError"].is_null() {
-                &issuer["opaqueTokens"]["lastError"]
-            } else {
-                &issuer["lastError"]
-            }),
+            text(last_error(issuer)),
         ]);
     }
     table.shown()
+}
+
+/// Returns the first error of an issuer: of its keys, its opaque tokens or its status lists.
+fn last_error(issuer: &Value) -> &Value {
+    let lists = list(&issuer["statusLists"]).map(|one| &one["lastError"]);
+    let mut errors = [&issuer["lastError"], &issuer["opaqueTokens"]["lastError"]].into_iter().chain(lists);
+    errors.find(|error| !error.is_null()).unwrap_or(&Value::Null)
 }

@@ -9,7 +9,7 @@ pub(super) const PORTS: Group = Group {
             "HOST",
             "localhost",
             text("NAME", "a host name"),
-            "The name of this host, for information only",
+            "The name of this host: accepted as Host by the internal port, and the node in reports of revocations",
         ),
         setting("INBOUND_BIND", "0.0.0.0", ValueKind::Address, "The address that frontends connect to"),
         setting("INBOUND_PORT", "4000", ValueKind::Port, "The port of frontends: HTTP"),
