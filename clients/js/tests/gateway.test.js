@@ -243,11 +243,12 @@ for (const transport of TRANSPORTS) {
 // A long-polling connection goes when nothing polls any more: after an hour.
 for (const transport of ["sse", "websocket"]) {
   test(`${transport}: a closed connection is gone at the gateway too`, async () => {
-    const { connection } = open({ transport, token: token({ jti: newSession() }) });
+    const node = await start();
+    const { connection } = open({ transport, url: node.url, token: token({ jti: newSession() }) });
     await reaches(connection, "connected");
-    assert.equal(await gateway.connections(), 1);
+    assert.equal(await node.connections(), 1);
     connection.close();
-    await until(async () => (await gateway.connections()) === 0);
+    await until(async () => (await node.connections()) === 0);
   });
 }
 
