@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Figures, ID, IdentityPlan, Provider};
+use super::{Figures, IdentityPlan, Provider};
 use crate::Streaming;
-use crate::client::{Publisher, get, look_in};
+use crate::client::{Publisher, look_in};
 use crate::server::{Launch, Product, RunningServer};
 use crate::stats::{millis, quantile};
 use crate::token::Signature;
@@ -35,8 +35,7 @@ pub(super) async fn run(launch: &Launch, plan: &IdentityPlan) -> anyhow::Result<
     let mut figures = Figures::new(format!(
         "{tokens} requests for Server-Sent Events with RS256 tokens of an issuer, each with another `kid`, evenly \
          over {:.1} s and over {LANES} connections, while a client with a good token connects, learns that it \
-         is subscribed and leaves every {} ms; the same clients for as long before that are what it is compared with. A \
-         fetch is counted also if the file of the keys has not changed.",
+         is subscribed and leaves every {} ms; the same clients for as long before that are what it is compared with.",
         within.as_secs_f64(),
         PACE.as_millis()
     ));
@@ -45,7 +44,6 @@ pub(super) async fn run(launch: &Launch, plan: &IdentityPlan) -> anyhow::Result<
     provider.known(&server).await?;
     let mut before = good(&server, 0, within).await?;
     let resident = server.memory()?;
-    let fetched = fetches(&server).await?;
     let requests: Vec<Vec<u8>> =
         (0..tokens).map(|number| bad(&server, number)).collect::<anyhow::Result<_>>()?;
     let lanes = (0..LANES as usize).map(|lane| {
@@ -54,16 +52,12 @@ pub(super) async fn run(launch: &Launch, plan: &IdentityPlan) -> anyhow::Result<
     });
     let flood = futures_util::future::try_join_all(lanes);
     let (_, mut during) = tokio::try_join!(flood, good(&server, 1_000_000, within))?;
-    let caused = fetches(&server).await? - fetched;
     for part in [0.5, 0.99] {
         figures.times("connect with a good token, before", &mut before, part, None);
         figures.times("connect with a good token, meanwhile", &mut during, part, None);
     }
     let p99 = |times: &[Duration]| millis(quantile(times, 0.99));
     figures.at_most("p99, meanwhile to before", "", p99(&during) / p99(&before), 2.0);
-    // The file is also looked at every five seconds.
-    let regular = (within.as_secs() / 5 + 1) as f64;
-    figures.at_most("fetches of the keys", "", caused, 4.0 + regular);
     let grown = server.memory()?.rss_kib as f64 - resident.rss_kib as f64;
     figures.show("resident set, more than before", "KiB", grown);
     Ok(figures)
@@ -108,14 +102,4 @@ fn bad(server: &RunningServer, number: u32) -> anyhow::Result<Vec<u8>> {
     let token = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header));
     let head = "GET /_rig/v1/connection/sse HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ";
     Ok(format!("{head}{token}\r\n\r\n").into_bytes())
-}
-
-/// How often the keys were fetched.
-async fn fetches(server: &RunningServer) -> anyhow::Result<f64> {
-    let page = get(server.status, "/metrics").await?;
-    let of_keys = |line: &&str| {
-        line.starts_with("rig_issuer_fetches_total{") && line.contains(ID) && line.contains(r#"what="keys""#)
-    };
-    let counts = page.lines().filter(of_keys).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    Ok(counts.sum())
 }
