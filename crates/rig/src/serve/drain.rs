@@ -95,6 +95,9 @@ impl Serving {
         if let Some(log) = &self.gateway.request_log {
             log.leave(FLUSH).await;
         }
+        if let Some(polls) = &mut self.gateway.polls {
+            polls.leave(FLUSH).await;
+        }
         self.gateway.reports.leave(FLUSH).await;
         if let Some(spans) = self.gateway.spans.take() {
             spawn_blocking(move || spans.shut_down(FLUSH)).await?;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::brokers::{Answers, Brokers};
 use super::hook::Reports;
-use super::issuers;
+use super::issuers::{self, Polls};
 use super::load::Loaded;
 use super::membership::Joining;
 use super::ports::BoundPorts;
@@ -59,6 +59,8 @@ pub(super) struct Gateway {
     pub(super) request_log: Option<Arc<dyn ReportSink>>,
     /// Sends what is reported there.
     request_reports: Option<BoxFuture<'static, ()>>,
+    /// The tasks that fetch security events, once they are spawned.
+    pub(super) polls: Option<Polls>,
     /// Reports revocations.
     pub(super) reports: Reports,
 }
@@ -181,6 +183,7 @@ impl Gateway {
             answers,
             request_log,
             request_reports,
+            polls: None,
             reports,
         })
     }
@@ -190,7 +193,7 @@ impl Gateway {
         self.node.spawn(tasks);
         let proxy = self.proxy.clone();
         tasks.spawn("proxy", async move { proxy.keep().await });
-        issuers::spawn(&self.issuers, &self.feeds, &self.node, tasks, leaving);
+        self.polls = Some(issuers::spawn(&self.issuers, &self.feeds, &self.node, tasks, leaving));
         if let Some(answers) = self.answers.take() {
             tasks.spawn("answers by a broker", answers);
         }

@@ -1,8 +1,10 @@
 //! What identity providers cause: their feeds, and the end of connections whose tokens they
 //! no longer stand for.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth::{
     EndedMark, Issuer, Issuers, Mark, OpenConnections, ProviderClient, keep_keys, keep_lists, keep_tokens,
@@ -12,7 +14,8 @@ use identity::{FeedConfig, PollConfig, SeenSessions};
 use metric::Registry;
 use node::{Node, Tasks};
 use session::Selector;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 /// Creates the feeds of all issuers. `configs` are in the order of the issuers.
 pub(super) fn feeds(
@@ -30,6 +33,17 @@ pub(super) fn feeds(
     Arc::new(Feeds::new(parts, issuers.iter().zip(configs).map(feed).collect(), registry))
 }
 
+/// The tasks that fetch events. Each holds a sender until it has acknowledged what it has kept.
+pub(super) struct Polls(mpsc::Receiver<Infallible>);
+
+impl Polls {
+    /// Waits for their last acknowledgements, for at most `within` this time.
+    pub(super) async fn leave(&mut self, within: Duration) {
+        // What is not acknowledged comes again.
+        let _ = timeout(within, self.0.recv()).await;
+    }
+}
+
 /// Spawns the tasks that keep what all issuers say of their tokens, and those that fetch their
 /// events until `leaving` is set.
 pub(super) fn spawn(
@@ -38,7 +52,8 @@ pub(super) fn spawn(
     node: &Node,
     tasks: &mut Tasks,
     leaving: &watch::Receiver<bool>,
-) {
+) -> Polls {
+    let (poll, polls) = mpsc::channel(1);
     for issuer in issuers.iter() {
         let by = format!("issuer:{}", issuer.config.id);
         let connections = Arc::new(Connections { node: node.clone(), by });
@@ -61,12 +76,15 @@ pub(super) fn spawn(
             drop(leaving.wait_for(|leaving| *leaving).await);
         };
         let polling = feed::poll(feeds.clone(), id.clone(), client, leaving);
+        let poll = poll.clone();
         tasks.spawn("security events of an issuer", async move {
             polling.await;
+            drop(poll);
             // A task that stops before the node has left is an error.
             pending().await
         });
     }
+    Polls(polls)
 }
 
 /// Returns the client that reaches the servers of an issuer's events.
