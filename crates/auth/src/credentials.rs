@@ -223,28 +223,28 @@ pub fn cookies<'r>(headers: &'r HeaderMap, name: &'r str) -> impl Iterator<Item 
     headers.get_all(COOKIE).into_iter().flat_map(pairs).filter_map(|pair| cookie(pair, name))
 }
 
-/// Removes the cookies that a service may read under this name, if their token is not verified.
-/// Others stay byte for byte.
-pub fn strip_cookies(headers: &mut HeaderMap, name: &str, is_verified: impl Fn(&[u8]) -> bool) {
+/// Returns the `Cookie` fields without the cookies that a service may read under this name, if
+/// their token is not verified. Others stay byte for byte. `None` if nothing is to be removed.
+pub fn stripped_cookies(
+    headers: &HeaderMap,
+    name: &str,
+    is_verified: impl Fn(&[u8]) -> bool,
+) -> Option<Vec<HeaderValue>> {
     let has_stray = |pair: &[u8]| {
         let token = cookie_read_as(pair, name).map(cookie_token).filter(|token| !token.is_empty());
         token.is_some_and(|token| !is_verified(token))
     };
     let is_stray = |pair: &&[u8]| has_stray(pair) || inner_pairs(pair).any(has_stray);
-    if !headers.get_all(COOKIE).iter().any(|field| pairs(field).any(|pair| is_stray(&pair))) {
-        return;
+    let fields = headers.get_all(COOKIE);
+    if !fields.iter().any(|field| pairs(field).any(|pair| is_stray(&pair))) {
+        return None;
     }
-    let fields: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
-    headers.remove(COOKIE);
-    for field in fields {
-        let kept: Vec<_> = pairs(&field).filter(|pair| !is_stray(pair)).collect();
-        let kept = kept.join(&b';');
-        if let Ok(value) = HeaderValue::from_bytes(kept.trim_ascii_start())
-            && !value.is_empty()
-        {
-            headers.append(COOKIE, value);
-        }
-    }
+    let stripped = |field: &HeaderValue| {
+        let kept: Vec<_> = pairs(field).filter(|pair| !is_stray(pair)).collect();
+        let kept = HeaderValue::from_bytes(kept.join(&b';').trim_ascii_start()).ok();
+        kept.filter(|kept| !kept.is_empty())
+    };
+    Some(fields.iter().filter_map(stripped).collect())
 }
 
 /// Iterates over the pairs that some services see in a pair: Python's separates pairs at blanks,

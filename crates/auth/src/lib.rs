@@ -23,7 +23,7 @@ pub use check::{Check, CheckError, CheckRequest, Denied, ExternalCheck};
 pub use claims::Claims;
 pub use cors::{Cors, CorsError};
 pub use credentials::{
-    Credential, TokenPlace, TokenSources, bearer_tokens, cookies, parameters, strip_cookies,
+    Credential, TokenPlace, TokenSources, bearer_tokens, cookies, parameters, stripped_cookies,
 };
 pub use issuers::{
     Audience, CheckedIssuer, EndedMark, Introspected, IntrospectionConfig, Issuer, IssuerConfig, IssuerState,

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use auth::{Claims, TokenError, TokenSources, Verifier, strip_cookies};
+use auth::{Claims, TokenError, TokenSources, Verifier, stripped_cookies};
 use http::header::COOKIE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -112,13 +112,15 @@ impl Access {
                 registrations.push(registration);
             }
         }
+        let is_verified =
+            |token: &[u8]| texts.iter().chain([&first.token]).any(|text| text.as_bytes() == token);
         if let Some(name) = &sources.cookie
-            && head.headers.contains_key(COOKIE)
+            && let Some(stripped) = stripped_cookies(&head.headers, name, is_verified)
         {
-            // Borrowed from the headers that lose the cookies.
-            let verified: Vec<_> = texts.iter().chain([&first.token]).map(|text| text.to_string()).collect();
-            let is_verified = |token: &[u8]| verified.iter().any(|verified| verified.as_bytes() == token);
-            strip_cookies(&mut head.headers, name, is_verified);
+            head.headers.remove(COOKIE);
+            for field in stripped {
+                head.headers.append(COOKIE, field);
+            }
         }
         let session = InSession { in_flight, _registration: registration, _others: registrations };
         Ok((AdmittedTokens { first: token, others }, session))
