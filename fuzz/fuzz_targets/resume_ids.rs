@@ -2,7 +2,7 @@
 //! no other text is, and nothing panics or takes memory.
 #![no_main]
 
-use history::{IdKey, Ids, InvalidId, Life, Position};
+use history::{IdKey, Ids, InvalidId, Series, EventPosition};
 use libfuzzer_sys::fuzz_target;
 use rig_fuzz::in_proportion;
 
@@ -12,20 +12,20 @@ fuzz_target!(|input: &[u8]| {
         None => (input.len() as u64, input),
     };
     let key = IdKey::of_cookie("cookie");
-    let [ours, others] = [1, 2].map(|life| Ids::new(&key, Life::from_bits(life)));
-    let position = Position(number);
+    let [ours, others] = [1, 2].map(|series| Ids::new(&key, Series::from_bits(series)));
+    let position = EventPosition(number);
     let id = ours.text(position);
-    match number <= Position::MAX.0 {
+    match number <= EventPosition::MAX.0 {
         true => {
             assert_eq!(ours.read(id.as_str()), Ok(position));
-            assert_eq!(others.read(id.as_str()), Err(InvalidId::Elsewhere(ours.life())));
+            assert_eq!(others.read(id.as_str()), Err(InvalidId::Elsewhere(ours.series())));
         }
         false => assert_eq!(ours.read(id.as_str()), Err(InvalidId::Unknown)),
     }
     let text = String::from_utf8_lossy(text);
     match in_proportion(text.as_bytes(), || ours.read(&text)) {
         Ok(position) => assert_eq!(ours.text(position).as_str(), text),
-        Err(InvalidId::Elsewhere(life)) => assert_ne!(life, ours.life()),
+        Err(InvalidId::Elsewhere(series)) => assert_ne!(series, ours.series()),
         Err(InvalidId::Unknown) => {}
     }
 });

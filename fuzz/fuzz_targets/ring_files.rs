@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use history::{Bounds, Limits, Position, Ring};
+use history::{Bounds, ResumeLimits, EventPosition, Ring};
 use libfuzzer_sys::fuzz_target;
 use rig_fuzz::in_proportion;
 use serde_json::json;
@@ -33,14 +33,14 @@ fn check(file: &[u8]) {
     let mut stored = Vec::new();
     ring.write_to(&mut stored, now, wall).expect("a Vec takes everything");
     let again = Ring::read_from(&mut &stored[..], bounds, &extractors, now, wall).expect("it was just written");
-    assert_eq!((again.life(), again.last(), again.len()), (ring.life(), ring.last(), ring.len()));
+    assert_eq!((again.series(), again.last(), again.len()), (ring.series(), ring.last(), ring.len()));
     let list = json!([{"eventType": "order", "oneOf": [{"shop": 1}]}, {"eventType": "greeting"}]);
     let list = Subscription::parse_list(&list, &extractors).expect("these are subscriptions");
     for cursor in [0, 1, ring.last().0 / 2, ring.last().0] {
         let selection = ring.keys().select(&list, &extractors);
-        let missed = ring.since(Position(cursor), selection, &[7], Limits::default(), now);
+        let missed = ring.since(EventPosition(cursor), selection, &[7], ResumeLimits::default(), now);
         if let Ok(missed) = missed {
-            assert!(missed.iter().all(|kept| kept.position > Position(cursor)));
+            assert!(missed.iter().all(|kept| kept.position > EventPosition(cursor)));
             assert!(missed.is_sorted_by(|left, right| left.position < right.position));
         }
     }

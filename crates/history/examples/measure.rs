@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use event::Event;
-use rig_history::{Bounds, CatchUp, IdKey, Ids, Keys, Limits, Position, Ring, Selection};
+use rig_history::{Bounds, CatchUp, EventKeys, EventPosition, IdKey, Ids, ResumeLimits, Ring, Selection};
 use serde_json::json;
 use subscription::{Extractors, Subscription};
 
@@ -106,7 +106,13 @@ fn shown(mut times: Vec<f64>) -> String {
 }
 
 /// Pushes events with random values. Returns the time that the pushes took under the lock, in ns.
-fn push(ring: &mut Ring, keys: &Keys, extractors: &Extractors, scenario: &Scenario, events: usize) -> f64 {
+fn push(
+    ring: &mut Ring,
+    keys: &EventKeys,
+    extractors: &Extractors,
+    scenario: &Scenario,
+    events: usize,
+) -> f64 {
     let event = |_| {
         let user = fastrand::usize(..scenario.values);
         let begin = format!(r#"{{"specversion":"0.2","type":"order","id":"1","data":{{"user":{user},"x":""#);
@@ -128,19 +134,19 @@ fn push(ring: &mut Ring, keys: &Keys, extractors: &Extractors, scenario: &Scenar
     ran() - start
 }
 
-fn resume(ring: &mut Ring, extractors: &Extractors, scenario: &Scenario, keys: &Keys) {
+fn resume(ring: &mut Ring, extractors: &Extractors, scenario: &Scenario, keys: &EventKeys) {
     let now = Instant::now();
     let oldest = ring.last().0 - ring.len() as u64;
     for missing in [1, 100, 10_000, ring.len() / 2] {
         let missing = missing.min(ring.len());
-        let cursor = Position(ring.last().0 - missing as u64).max(Position(oldest));
+        let cursor = EventPosition(ring.last().0 - missing as u64).max(EventPosition(oldest));
         let (mut times, mut events, mut gaps) = (Vec::new(), 0, 0);
         let began = Instant::now();
         while times.len() < ROUNDS && began.elapsed() < Duration::from_secs(2) {
             let selections: Vec<_> = (0..AT_ONCE).map(|_| select(extractors, scenario, keys)).collect();
             let start = ran();
             for selection in selections {
-                match ring.catch_up(cursor, selection, &[], Limits::default(), now) {
+                match ring.catch_up(cursor, selection, &[], ResumeLimits::default(), now) {
                     Ok(mut reader) => events += pull(ring, &mut reader, now),
                     Err(_) => gaps += 1,
                 }
@@ -153,7 +159,7 @@ fn resume(ring: &mut Ring, extractors: &Extractors, scenario: &Scenario, keys: &
     }
 }
 
-fn select(extractors: &Extractors, scenario: &Scenario, keys: &Keys) -> Selection {
+fn select(extractors: &Extractors, scenario: &Scenario, keys: &EventKeys) -> Selection {
     let user = fastrand::usize(..scenario.values);
     let list = json!([{"eventType": "order", "oneOf": [{"user": user}]}]);
     let list = Subscription::parse_list(&list, extractors).expect("these are subscriptions");
@@ -186,7 +192,7 @@ fn file(ring: &mut Ring, extractors: &Extractors, scenario: &Scenario) {
 }
 
 fn ids() {
-    let ids = Ids::new(&IdKey::random(), rig_history::Life::random());
+    let ids = Ids::new(&IdKey::random(), rig_history::Series::random());
     let time = |work: &dyn Fn(u64)| {
         let round = |round: u64| {
             let start = ran();
@@ -195,8 +201,8 @@ fn ids() {
         };
         shown((0..1_000).map(round).collect())
     };
-    println!("\nid {}", time(&|position| _ = black_box(ids.text(Position(position)))));
-    let text = ids.text(Position(7));
+    println!("\nid {}", time(&|position| _ = black_box(ids.text(EventPosition(position)))));
+    let text = ids.text(EventPosition(7));
     println!("read {}", time(&|_| _ = black_box(ids.read(black_box(text.as_str())))));
 }
 

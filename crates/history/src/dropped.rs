@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::gap::Gap;
-use crate::id::Position;
+use crate::id::EventPosition;
 use crate::keys::{Fingerprint, TypeKey};
 
 /// The latest event of each type that was not kept. Bounded: whoever publishes ever new types must
@@ -12,14 +12,14 @@ use crate::keys::{Fingerprint, TypeKey};
 pub(crate) struct Dropped {
     by_type: HashMap<Fingerprint, Missing>,
     /// The latest loss that may concern every type.
-    any: Position,
+    any: EventPosition,
     /// The position up to which nothing is exact any more when records were last removed.
-    tidied: Position,
+    tidied: EventPosition,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Missing {
-    pub(crate) position: Position,
+    pub(crate) position: EventPosition,
     pub(crate) why: Why,
 }
 
@@ -38,7 +38,7 @@ const TIDYING: u64 = 4096;
 impl Dropped {
     /// Returns `true` if an event of the type at the next position can be recorded. `evicted` is
     /// the position before which nothing is exact anyway.
-    pub(crate) fn has_room(&mut self, event_type: TypeKey, evicted: Position) -> bool {
+    pub(crate) fn has_room(&mut self, event_type: TypeKey, evicted: EventPosition) -> bool {
         if self.by_type.len() < MAX_TYPES || self.by_type.contains_key(&event_type.0) {
             return true;
         }
@@ -60,12 +60,12 @@ impl Dropped {
     }
 
     /// Records a loss that may concern every type.
-    pub(crate) fn record_any(&mut self, position: Position) {
+    pub(crate) fn record_any(&mut self, position: EventPosition) {
         self.any = self.any.max(position);
     }
 
     /// Returns the latest loss that may concern every type.
-    pub(crate) const fn any(&self) -> Position {
+    pub(crate) const fn any(&self) -> EventPosition {
         self.any
     }
 
@@ -77,7 +77,7 @@ impl Dropped {
     /// Fails if an event of one of these types after the cursor is not in the ring.
     pub(crate) fn check(
         &self,
-        cursor: Position,
+        cursor: EventPosition,
         mut types: impl Iterator<Item = TypeKey>,
     ) -> Result<(), Gap> {
         if self.any > cursor {

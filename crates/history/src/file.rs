@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use subscription::Extractors;
 
 use crate::dropped::{Missing, Why};
-use crate::id::{Life, Position};
+use crate::id::{EventPosition, Series};
 use crate::keys::Fingerprint;
 use crate::ring::{Bounds, Ring, Summary};
 
@@ -23,7 +23,7 @@ const FORMAT: u32 = 1;
 /// Why a file was not loaded. Its content is of no use; the gap is
 /// [`Gap::Restarted`](crate::Gap::Restarted).
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum NotLoaded {
     /// The file is not a ring, or one of another format.
     #[error("unknown format")]
     Format,
@@ -51,7 +51,7 @@ impl Ring {
         output.put(&MAGIC)?;
         output.put(&FORMAT.to_be_bytes())?;
         output.number(millis(wall.duration_since(UNIX_EPOCH).unwrap_or_default()))?;
-        output.number(summary.life.to_bits())?;
+        output.number(summary.series.to_bits())?;
         output.number(summary.last.0)?;
         output.number(summary.complete_since.0)?;
         output.number(summary.any_lost.0)?;
@@ -81,7 +81,7 @@ impl Ring {
         output.flush()
     }
 
-    /// Reads a ring that [`Ring::write_to`] has written. It continues the life of that ring, as far
+    /// Reads a ring that [`Ring::write_to`] has written. It continues the series of that ring, as far
     /// as the bounds allow. Constraints are applied to its events with the present extractors.
     /// If the time of day was set back, the file counts as just written: events are then kept
     /// longer, which is harmless. The input should be buffered.
@@ -94,26 +94,26 @@ impl Ring {
         extractors: &Extractors,
         now: Instant,
         wall: SystemTime,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, NotLoaded> {
         let mut input = Reader { input, digest: Context::new(&SHA256) };
         if input.array()? != MAGIC || u32::from_be_bytes(input.array()?) != FORMAT {
-            return Err(Refused::Format);
+            return Err(NotLoaded::Format);
         }
         let written = Duration::from_millis(input.number()?);
         let away = wall.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(written);
         if away > bounds.age {
-            return Err(Refused::TooOld(away));
+            return Err(NotLoaded::TooOld(away));
         }
         let summary = Summary {
-            life: Life::from_bits(input.number()?),
-            last: input.position(Position::MAX)?,
-            complete_since: input.position(Position::MAX)?,
-            any_lost: input.position(Position::MAX)?,
+            series: Series::from_bits(input.number()?),
+            last: input.position(EventPosition::MAX)?,
+            complete_since: input.position(EventPosition::MAX)?,
+            any_lost: input.position(EventPosition::MAX)?,
             secret: input.array()?,
         };
         let last = summary.last;
         if summary.complete_since > last || summary.any_lost > last {
-            return Err(Refused::Damaged);
+            return Err(NotLoaded::Damaged);
         }
         let mut ring = Self::continuing(summary, bounds, now);
         for _ in 0..input.number()? {
@@ -122,11 +122,11 @@ impl Ring {
             let why = match why {
                 [why] if why == Why::NotKept as u8 => Why::NotKept,
                 [why] if why == Why::Lost as u8 => Why::Lost,
-                _ => return Err(Refused::Damaged),
+                _ => return Err(NotLoaded::Damaged),
             };
             ring.restore_missing(event_type, Missing { position, why });
         }
-        let mut before = Position::default();
+        let mut before = EventPosition::default();
         for _ in 0..input.number()? {
             let (key, position, age) = (input.array()?, input.position(last)?, input.age(away)?);
             rising(&mut before, position)?;
@@ -134,11 +134,11 @@ impl Ring {
         }
         // There may be events before `complete_since`: a revocation that was removed expires
         // cursors earlier than events do.
-        let mut before = Position::default();
+        let mut before = EventPosition::default();
         for _ in 0..input.number()? {
             let (position, age) = (input.position(last)?, input.age(away)?);
             rising(&mut before, position)?;
-            let event_type = String::from_utf8(input.text()?).map_err(|_| Refused::Damaged)?;
+            let event_type = String::from_utf8(input.text()?).map_err(|_| NotLoaded::Damaged)?;
             let json = input.text()?;
             let values = extractors.values(&event_type, &json);
             ring.restore_event((&event_type, &json), &values, position, age);
@@ -148,9 +148,9 @@ impl Ring {
     }
 }
 
-fn rising(before: &mut Position, position: Position) -> Result<(), Refused> {
+fn rising(before: &mut EventPosition, position: EventPosition) -> Result<(), NotLoaded> {
     if position <= *before {
-        return Err(Refused::Damaged);
+        return Err(NotLoaded::Damaged);
     }
     *before = position;
     Ok(())
@@ -191,42 +191,42 @@ struct Reader<'r, R> {
 }
 
 impl<R: Read> Reader<'_, R> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Refused> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], NotLoaded> {
         let mut bytes = [0; N];
         self.input.read_exact(&mut bytes).map_err(refused)?;
         self.digest.update(&bytes);
         Ok(bytes)
     }
 
-    fn number(&mut self) -> Result<u64, Refused> {
+    fn number(&mut self) -> Result<u64, NotLoaded> {
         self.array().map(u64::from_be_bytes)
     }
 
     /// Reads a position up to `last`.
-    fn position(&mut self, last: Position) -> Result<Position, Refused> {
-        let position = Position(self.number()?);
-        if position > last { Err(Refused::Damaged) } else { Ok(position) }
+    fn position(&mut self, last: EventPosition) -> Result<EventPosition, NotLoaded> {
+        let position = EventPosition(self.number()?);
+        if position > last { Err(NotLoaded::Damaged) } else { Ok(position) }
     }
 
     /// Reads how old something was when the file was written. Returns how old it is now.
-    fn age(&mut self, away: Duration) -> Result<Duration, Refused> {
+    fn age(&mut self, away: Duration) -> Result<Duration, NotLoaded> {
         Ok(Duration::from_millis(self.number()?).saturating_add(away))
     }
 
     /// Reads bytes after their length. Takes no more memory than there are bytes.
-    fn text(&mut self) -> Result<Vec<u8>, Refused> {
+    fn text(&mut self) -> Result<Vec<u8>, NotLoaded> {
         let length = self.number()?;
         let mut text = Vec::new();
         let read = self.input.by_ref().take(length).read_to_end(&mut text).map_err(refused)?;
         if read as u64 != length {
-            return Err(Refused::Damaged);
+            return Err(NotLoaded::Damaged);
         }
         self.digest.update(&text);
         Ok(text)
     }
 
     /// Fails if the digest does not follow, or something follows it.
-    fn finish(self) -> Result<(), Refused> {
+    fn finish(self) -> Result<(), NotLoaded> {
         let mut digest = [0; SHA256_OUTPUT_LEN];
         self.input.read_exact(&mut digest).map_err(refused)?;
         let is_same = self.digest.finish().as_ref() == digest;
@@ -234,15 +234,15 @@ impl<R: Read> Reader<'_, R> {
         match (self.input.read(&mut rest), is_same) {
             (Ok(0), true) => Ok(()),
             (Err(error), _) => Err(refused(error)),
-            _ => Err(Refused::Damaged),
+            _ => Err(NotLoaded::Damaged),
         }
     }
 }
 
-fn refused(error: io::Error) -> Refused {
+fn refused(error: io::Error) -> NotLoaded {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => Refused::Damaged,
-        _ => Refused::Unreadable(error),
+        io::ErrorKind::UnexpectedEof => NotLoaded::Damaged,
+        _ => NotLoaded::Unreadable(error),
     }
 }
 

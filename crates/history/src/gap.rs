@@ -11,7 +11,7 @@ pub enum Gap {
     /// The id is none of ours, or was damaged.
     #[error("unknown id")]
     Unknown,
-    /// The id is from a life of this node whose events are lost.
+    /// The id is from a series of this node whose events are gone.
     #[error("from before a restart")]
     Restarted,
     /// The id is from another node.
@@ -20,7 +20,7 @@ pub enum Gap {
     /// A revocation after the cursor applies to the reader.
     #[error("revoked since")]
     Revoked,
-    /// More was missed than [`Limits`](crate::Limits) allow.
+    /// More was missed than [`ResumeLimits`](crate::ResumeLimits) allow.
     #[error("too many missed events")]
     TooMany,
     /// Events were lost on their way to this node.

@@ -12,11 +12,11 @@ const BLOCK: usize = 16;
 
 /// One run of positions: 64 random bits. It never repeats; a clean restart continues it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Life(u64);
+pub struct Series(u64);
 
-/// The place of an event among all that a life has taken, from 1 on; 0 is before the first.
+/// The place of an event among all that a series has taken, from 1 on; 0 is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Position(pub u64);
+pub struct EventPosition(pub u64);
 
 /// The id of a position: 22 characters of URL-safe Base64 (RFC 4648, section 5).
 ///
@@ -29,27 +29,27 @@ pub struct EventId([u8; EventId::LENGTH]);
 #[derive(Clone)]
 pub struct IdKey([u8; BLOCK]);
 
-/// Writes the ids of one life, and reads those of all lives with the same key.
+/// Writes the ids of one series, and reads those of all series with the same key.
 pub struct Ids {
-    life: Life,
+    series: Series,
     encrypt: EncryptingKey,
     decrypt: DecryptingKey,
 }
 
-/// Why a text is not the id of a position of this life.
+/// Why a text is not the id of a position of this series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// It was not made with this key, or was changed. One in 65,536 of such texts is taken for
-    /// another life's.
+    /// another series's.
     #[error("not an id of this gateway")]
     Unknown,
-    /// It is from another life: of another node, or an earlier one of this node.
-    #[error("an id of another life")]
-    Elsewhere(Life),
+    /// It is from another series: of another node, or an earlier one of this node.
+    #[error("an id of another series")]
+    Elsewhere(Series),
 }
 
-impl Life {
-    /// Returns a new life.
+impl Series {
+    /// Returns a new series.
     pub fn random() -> Self {
         let mut bytes = [0; size_of::<u64>()];
         rand::fill(&mut bytes).expect("the system gives random bytes");
@@ -61,14 +61,14 @@ impl Life {
         self.0
     }
 
-    /// Returns the life with these 64 bits.
+    /// Returns the series with these 64 bits.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }
 
-impl Position {
-    /// The greatest position that has an id. At a million events per second, a life reaches it
+impl EventPosition {
+    /// The greatest position that has an id. At a million events per second, a series reaches it
     /// after nine years; later ids are read as unknown, which is a gap and never a wrong event.
     pub const MAX: Self = Self((1 << 48) - 1);
 
@@ -100,7 +100,7 @@ impl IdKey {
         Self(key)
     }
 
-    /// Returns a new key. To tell its own earlier lives from foreign ids, a node must keep it.
+    /// Returns a new key. To tell its own earlier series from foreign ids, a node must keep it.
     pub fn random() -> Self {
         let mut key = [0; BLOCK];
         rand::fill(&mut key).expect("the system gives random bytes");
@@ -119,22 +119,22 @@ impl IdKey {
 }
 
 impl Ids {
-    /// Creates the ids of a life.
-    pub fn new(key: &IdKey, life: Life) -> Self {
+    /// Creates the ids of a series.
+    pub fn new(key: &IdKey, series: Series) -> Self {
         let key = || UnboundCipherKey::new(&AES_128, &key.0).expect("the key has 16 bytes");
         let encrypt = EncryptingKey::ecb(key()).expect("AES-128 encrypts single blocks");
         let decrypt = DecryptingKey::ecb(key()).expect("AES-128 decrypts single blocks");
-        Self { life, encrypt, decrypt }
+        Self { series, encrypt, decrypt }
     }
 
-    /// Returns the life whose ids these are.
-    pub const fn life(&self) -> Life {
-        self.life
+    /// Returns the series whose ids these are.
+    pub const fn series(&self) -> Series {
+        self.series
     }
 
     /// Returns the id of a position.
-    pub fn text(&self, position: Position) -> EventId {
-        let mut block = (u128::from(self.life.0) << 64 | u128::from(position.0)).to_be_bytes();
+    pub fn text(&self, position: EventPosition) -> EventId {
+        let mut block = (u128::from(self.series.0) << 64 | u128::from(position.0)).to_be_bytes();
         self.encrypt.encrypt(&mut block).expect("a block is a multiple of the block length");
         let mut text = [0; EventId::LENGTH];
         URL_SAFE_NO_PAD.encode_slice(block, &mut text).expect("16 bytes are 22 characters");
@@ -144,9 +144,9 @@ impl Ids {
     /// Returns the position of an id.
     ///
     /// # Errors
-    /// Fails for any text that is not an id of this life, whatever it contains. A text of another
+    /// Fails for any text that is not an id of this series, whatever it contains. A text of another
     /// length is not looked at.
-    pub fn read(&self, text: &str) -> Result<Position, InvalidId> {
+    pub fn read(&self, text: &str) -> Result<EventPosition, InvalidId> {
         if text.len() != EventId::LENGTH {
             return Err(InvalidId::Unknown);
         }
@@ -158,12 +158,13 @@ impl Ids {
         let plain = self.decrypt.decrypt(&mut block, DecryptionContext::None);
         let plain: &mut [u8] = plain.map_err(|_| InvalidId::Unknown)?;
         let plain = <[u8; BLOCK]>::try_from(&*plain).map_err(|_| InvalidId::Unknown)?;
-        let [life @ .., _, _, _, _, _, _, _, _] = plain;
+        let [series @ .., _, _, _, _, _, _, _, _] = plain;
         let [_, _, _, _, _, _, _, _, position @ ..] = plain;
-        let (life, position) = (Life(u64::from_be_bytes(life)), Position(u64::from_be_bytes(position)));
+        let (series, position) =
+            (Series(u64::from_be_bytes(series)), EventPosition(u64::from_be_bytes(position)));
         match position {
-            position if position > Position::MAX => Err(InvalidId::Unknown),
-            _ if life != self.life => Err(InvalidId::Elsewhere(life)),
+            position if position > EventPosition::MAX => Err(InvalidId::Unknown),
+            _ if series != self.series => Err(InvalidId::Elsewhere(series)),
             position => Ok(position),
         }
     }
@@ -206,7 +207,7 @@ impl fmt::Debug for IdKey {
 /// Does not show the key.
 impl fmt::Debug for Ids {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ids").field("life", &self.life).finish_non_exhaustive()
+        f.debug_struct("Ids").field("series", &self.series).finish_non_exhaustive()
     }
 }
 

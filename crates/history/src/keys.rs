@@ -1,4 +1,4 @@
-//! Keys: what events are found by. They are those of the subscription index: the type, and for each
+//! EventKeys: what events are found by. They are those of the subscription index: the type, and for each
 //! field that an extractor defines, the type with the field and its value.
 
 use std::collections::HashSet;
@@ -22,7 +22,7 @@ pub(crate) const SECRET: usize = 16;
 
 /// Computes the keys of events and of subscriptions for one ring. Needs no lock.
 #[derive(Clone)]
-pub struct Keys(Arc<KeySource>);
+pub struct EventKeys(Arc<KeySource>);
 
 struct KeySource {
     secret: [u8; SECRET],
@@ -65,7 +65,7 @@ impl Fingerprint {
     }
 }
 
-impl Keys {
+impl EventKeys {
     /// Creates keys with a new secret. Events of `excluded` types are not kept.
     pub(crate) fn new(excluded: &[String]) -> Self {
         let mut secret = [0; SECRET];

@@ -25,8 +25,8 @@ mod revoked;
 mod ring;
 mod time;
 
-pub use file::Refused;
+pub use file::NotLoaded;
 pub use gap::Gap;
-pub use id::{EventId, IdKey, Ids, InvalidId, Life, Position};
-pub use keys::{Keyed, Keys, Selection, TypeKey};
-pub use ring::{Bounds, CatchUp, Kept, Limits, Ring};
+pub use id::{EventId, EventPosition, IdKey, Ids, InvalidId, Series};
+pub use keys::{EventKeys, Keyed, Selection, TypeKey};
+pub use ring::{Bounds, CatchUp, Kept, ResumeLimits, Ring};

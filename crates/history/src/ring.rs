@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::chains::{ChainId, Chains, Link};
 use crate::chunks::{Chunks, Number};
 use crate::dropped::{Dropped, Missing, Why};
-use crate::id::{Life, Position};
-use crate::keys::{Keyed, Keys, TypeKey};
+use crate::id::{EventPosition, Series};
+use crate::keys::{EventKeys, Keyed, TypeKey};
 use crate::payload::Segment;
 use crate::revoked::Revocations;
 use crate::time::{Clock, Moment};
@@ -21,7 +21,7 @@ mod restored;
 pub(crate) mod tests;
 mod walk;
 
-pub use catch_up::{CatchUp, Kept, Limits};
+pub use catch_up::{CatchUp, Kept, ResumeLimits};
 pub(crate) use restored::Summary;
 
 /// What a ring keeps.
@@ -45,14 +45,14 @@ pub struct Bounds {
 /// Each event is in a chain for each of its keys. A reader walks the chains of its own
 /// subscriptions only, from the newest entry to its cursor, so the cost follows what it missed.
 pub struct Ring {
-    life: Life,
-    keys: Keys,
+    series: Series,
+    keys: EventKeys,
     bounds: Bounds,
     clock: Clock,
     /// The latest position that was taken.
-    last: Position,
+    last: EventPosition,
     /// Cursors before this position are expired.
-    complete_since: Position,
+    complete_since: EventPosition,
     entries: Chunks<Entry>,
     links: Chunks<Link>,
     chains: Chains,
@@ -68,7 +68,7 @@ pub struct Ring {
 #[derive(Default)]
 struct Entry {
     json: Bytes,
-    position: Position,
+    position: EventPosition,
     at: Moment,
     /// The first of its links; the first one is that of its type.
     links: Number,
@@ -86,20 +86,20 @@ const BYTES_PER_CHAIN: usize = 512;
 const MAX_ENTRIES: usize = 1 << 28;
 
 impl Ring {
-    /// Creates an empty ring of a new life.
+    /// Creates an empty ring of a new series.
     pub fn new(bounds: Bounds, now: Instant) -> Self {
-        let keys = Keys::new(&bounds.excluded);
-        Self::of_life(Life::random(), keys, bounds, now)
+        let keys = EventKeys::new(&bounds.excluded);
+        Self::of_series(Series::random(), keys, bounds, now)
     }
 
-    fn of_life(life: Life, keys: Keys, mut bounds: Bounds, now: Instant) -> Self {
+    fn of_series(series: Series, keys: EventKeys, mut bounds: Bounds, now: Instant) -> Self {
         bounds.events = bounds.events.min(MAX_ENTRIES);
         let chains = (bounds.bytes / BYTES_PER_CHAIN).min(bounds.events);
         Self {
-            life,
+            series,
             clock: Clock::new(now, bounds.age),
-            last: Position::default(),
-            complete_since: Position::default(),
+            last: EventPosition::default(),
+            complete_since: EventPosition::default(),
             entries: Chunks::default(),
             links: Chunks::default(),
             chains: Chains::with_capacity(chains),
@@ -113,18 +113,18 @@ impl Ring {
         }
     }
 
-    /// Returns the life that the positions belong to.
-    pub const fn life(&self) -> Life {
-        self.life
+    /// Returns the series that the positions belong to.
+    pub const fn series(&self) -> Series {
+        self.series
     }
 
     /// Returns what computes the keys of events and subscriptions for this ring.
-    pub const fn keys(&self) -> &Keys {
+    pub const fn keys(&self) -> &EventKeys {
         &self.keys
     }
 
     /// Returns the latest position that was taken; 0 if none was.
-    pub const fn last(&self) -> Position {
+    pub const fn last(&self) -> EventPosition {
         self.last
     }
 
@@ -155,7 +155,7 @@ impl Ring {
 
     /// Takes the next position for an event and keeps the event. Oldest events that exceed a bound
     /// are removed, and a few of those that are too old.
-    pub fn push(&mut self, event: Keyed<'_>, now: Instant) -> Position {
+    pub fn push(&mut self, event: Keyed<'_>, now: Instant) -> EventPosition {
         let at = self.clock.at(now);
         self.last = self.last.next();
         self.remove_expired(EXPIRED_AT_ONCE);
@@ -169,7 +169,7 @@ impl Ring {
     /// Takes the next position for an event that is not kept since its type has had no subscriber
     /// for [`Bounds::age`]. A resume that concerns it is a gap. Returns `None` if there have been
     /// too many such types: the event must be pushed.
-    pub fn count(&mut self, event_type: TypeKey) -> Option<Position> {
+    pub fn count(&mut self, event_type: TypeKey) -> Option<EventPosition> {
         if !self.dropped.has_room(event_type, self.complete_since) {
             return None;
         }
@@ -180,7 +180,7 @@ impl Ring {
 
     /// Takes a position for events of a type, or of any type, that were lost on their way to this
     /// node. A resume from before it is [`Gap::Lost`](crate::Gap::Lost).
-    pub fn lose(&mut self, event_type: Option<TypeKey>) -> Position {
+    pub fn lose(&mut self, event_type: Option<TypeKey>) -> EventPosition {
         self.last = self.last.next();
         match event_type {
             Some(event_type) if self.dropped.has_room(event_type, self.complete_since) => {
@@ -194,7 +194,7 @@ impl Ring {
     /// Takes a position for a revocation that has just been applied. Until it is older than
     /// [`Bounds::age`], [`Ring::catch_up`] refuses to bridge it for a reader with this key. The key
     /// must be the same in the next run: for example, a cryptographic hash of what is revoked.
-    pub fn revoke(&mut self, key: u128, now: Instant) -> Position {
+    pub fn revoke(&mut self, key: u128, now: Instant) -> EventPosition {
         let at = self.clock.at(now);
         self.last = self.last.next();
         if let Some(removed) = self.revocations.add(key, self.last, at) {
@@ -205,7 +205,7 @@ impl Ring {
     }
 
     /// Returns `true` if one of these keys was revoked after the cursor.
-    pub fn is_revoked_since(&self, cursor: Position, keys: &[u128]) -> bool {
+    pub fn is_revoked_since(&self, cursor: EventPosition, keys: &[u128]) -> bool {
         self.revocations.any_since(cursor, keys)
     }
 
@@ -222,7 +222,7 @@ impl Ring {
 
     /// Adds an entry that is newer than all others, and removes the oldest ones that exceed a
     /// bound, if need be also the new one.
-    fn keep(&mut self, event: Keyed<'_>, position: Position, at: Moment) {
+    fn keep(&mut self, event: Keyed<'_>, position: EventPosition, at: Moment) {
         let number = self.entries.next();
         let links = self.links.next();
         for (at, key) in event.keys.iter().enumerate() {
@@ -276,7 +276,7 @@ impl Ring {
     }
 
     /// Makes cursors before this position expire.
-    fn expire_before(&mut self, position: Position) {
+    fn expire_before(&mut self, position: EventPosition) {
         self.complete_since = self.complete_since.max(position);
     }
 }

@@ -4,7 +4,7 @@ use subscription::Subscription;
 use super::*;
 use crate::gap::Gap;
 use crate::id::InvalidId;
-use crate::ring::Limits;
+use crate::ring::ResumeLimits;
 use crate::ring::tests::{AGE, World, all, bounds, event, extractors};
 use crate::{IdKey, Ids};
 
@@ -33,7 +33,7 @@ fn wall() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
-fn read(file: &[u8], wall: SystemTime) -> Result<Ring, Refused> {
+fn read(file: &[u8], wall: SystemTime) -> Result<Ring, NotLoaded> {
     Ring::read_from(&mut &file[..], bounds(), &extractors(), Instant::now(), wall)
 }
 
@@ -54,7 +54,7 @@ fn answers(world: &mut World) -> Vec<Result<Vec<u64>, Gap>> {
         all("greeting"),
         json!([]),
     ];
-    let cursors = (0..=world.ring.last().0 + 1).map(Position);
+    let cursors = (0..=world.ring.last().0 + 1).map(EventPosition);
     cursors.flat_map(|cursor| lists.each_ref().map(|list: &Value| world.since(cursor, list))).collect()
 }
 
@@ -63,15 +63,15 @@ fn r13_a_loaded_ring_answers_as_the_one_that_was_written() {
     let mut world = filled();
     let before = answers(&mut world);
     let file = written(&mut world);
-    let life = world.ring.life();
+    let series = world.ring.series();
     let ring = read(&file, wall()).unwrap();
     let mut loaded = World { ring, extractors: extractors(), now: Instant::now() };
-    assert_eq!(loaded.ring.life(), life);
+    assert_eq!(loaded.ring.series(), series);
     assert_eq!(answers(&mut loaded), before);
-    assert!(loaded.ring.is_revoked_since(Position(41), &[7]));
+    assert!(loaded.ring.is_revoked_since(EventPosition(41), &[7]));
     let next = loaded.push("plain", &json!("new"));
-    assert_eq!(next, Position(world.ring.last().0 + 1));
-    assert_eq!(loaded.since(Position(next.0 - 1), &all("plain")), Ok(vec![next.0]));
+    assert_eq!(next, EventPosition(world.ring.last().0 + 1));
+    assert_eq!(loaded.since(EventPosition(next.0 - 1), &all("plain")), Ok(vec![next.0]));
     assert_eq!(written(&mut World { ring: read(&file, wall()).unwrap(), ..loaded }).len(), file.len());
 }
 
@@ -86,21 +86,24 @@ fn r18_a_revocation_is_not_bridged_over_a_restart() {
     let list = Subscription::parse_list(&all("plain"), &extractors()).unwrap();
     let selection = ring.keys().select(&list, &extractors());
     let now = Instant::now();
-    let missed = ring.since(Position(1), selection.clone(), &[7], Limits::default(), now);
+    let missed = ring.since(EventPosition(1), selection.clone(), &[7], ResumeLimits::default(), now);
     assert_eq!(missed, Err(Gap::Revoked));
     let later = now + AGE;
-    assert_eq!(ring.since(Position(1), selection, &[7], Limits::default(), later), Err(Gap::Expired));
+    assert_eq!(
+        ring.since(EventPosition(1), selection, &[7], ResumeLimits::default(), later),
+        Err(Gap::Expired)
+    );
 }
 
 #[test]
 fn r12_the_next_life_after_a_loss_reads_no_older_id() {
     let key = IdKey::random();
     let world = filled();
-    let id = Ids::new(&key, world.ring.life()).text(Position(3));
+    let id = Ids::new(&key, world.ring.series()).text(EventPosition(3));
     // After `kill -9`, there is no file.
     let next = World::new(bounds());
-    let read = Ids::new(&key, next.ring.life()).read(id.as_str());
-    assert_eq!(read, Err(InvalidId::Elsewhere(world.ring.life())));
+    let read = Ids::new(&key, next.ring.series()).read(id.as_str());
+    assert_eq!(read, Err(InvalidId::Elsewhere(world.ring.series())));
 }
 
 #[test]
@@ -113,14 +116,14 @@ fn the_time_away_counts() {
     let after = |away| read(&file, wall() + Duration::from_millis(away)).map(|ring| ring.len()).ok();
     assert_eq!([0, 900, 1000, 1100, 2000].map(after), [Some(2), Some(2), Some(2), Some(1), Some(1)]);
     let refused = read(&file, wall() + AGE + Duration::from_millis(1));
-    assert!(matches!(refused, Err(Refused::TooOld(away)) if away == AGE + Duration::from_millis(1)));
+    assert!(matches!(refused, Err(NotLoaded::TooOld(away)) if away == AGE + Duration::from_millis(1)));
     let mut loaded = read(&file, wall() + Duration::from_millis(1100)).unwrap();
     let list = Subscription::parse_list(&all("plain"), &extractors()).unwrap();
     let selection = loaded.keys().select(&list, &extractors());
     let now = Instant::now();
-    let expired = loaded.since(Position(0), selection.clone(), &[], Limits::default(), now);
+    let expired = loaded.since(EventPosition(0), selection.clone(), &[], ResumeLimits::default(), now);
     assert_eq!(expired, Err(Gap::Expired));
-    let exact = loaded.since(Position(1), selection, &[], Limits::default(), now);
+    let exact = loaded.since(EventPosition(1), selection, &[], ResumeLimits::default(), now);
     assert_eq!(exact.map(|missed| missed.len()), Ok(1));
 }
 
@@ -151,8 +154,8 @@ fn other_bounds_and_extractors_of_the_next_run_apply() {
     let excluded = Bounds { excluded: vec!["plain".to_owned()], ..bounds() };
     let mut world =
         World { ring: load(excluded, &extractors()), extractors: extractors(), now: Instant::now() };
-    assert_eq!(world.since(Position(30), &all("plain")), Err(Gap::Expired));
-    assert_eq!(world.since(Position(38), &all("order")), Ok(vec![39]));
+    assert_eq!(world.since(EventPosition(30), &all("plain")), Err(Gap::Expired));
+    assert_eq!(world.since(EventPosition(38), &all("order")), Ok(vec![39]));
     // The next run finds users elsewhere, and with them no event of a user.
     let moved = r#"{"order":{"user":{"stable_field_index":0,"event":{"json_pointer":"/data/owner"}}}}"#;
     let moved = Extractors::from_json(moved).unwrap();
@@ -160,7 +163,10 @@ fn other_bounds_and_extractors_of_the_next_run_apply() {
     let list = json!([{"eventType": "order", "oneOf": [{"user": "al"}]}]);
     let list = Subscription::parse_list(&list, &moved).unwrap();
     let selection = ring.keys().select(&list, &moved);
-    assert_eq!(ring.since(Position(0), selection, &[], Limits::default(), Instant::now()), Ok(vec![]));
+    assert_eq!(
+        ring.since(EventPosition(0), selection, &[], ResumeLimits::default(), Instant::now()),
+        Ok(vec![])
+    );
 }
 
 #[test]
@@ -179,21 +185,21 @@ fn any_changed_or_missing_byte_is_refused() {
             changed[at] ^= 1 << bit;
             assert!(read(&changed, wall()).is_err(), "byte {at}, bit {bit}");
         }
-        assert!(matches!(read(&file[..at], wall()), Err(Refused::Damaged)), "cut at {at}");
+        assert!(matches!(read(&file[..at], wall()), Err(NotLoaded::Damaged)), "cut at {at}");
         let mut longer = file.clone();
         longer.insert(at, 0);
         assert!(read(&longer, wall()).is_err(), "byte before {at}");
     }
-    assert!(matches!(read(&[&file[..], b"x"].concat(), wall()), Err(Refused::Damaged)));
+    assert!(matches!(read(&[&file[..], b"x"].concat(), wall()), Err(NotLoaded::Damaged)));
 }
 
 #[test]
 fn another_format_is_refused_as_such() {
     let mut file = written(&mut filled());
     file[11] = 2;
-    assert!(matches!(read(&sealed(file), wall()), Err(Refused::Format)));
-    assert!(matches!(read(&[0; 100], wall()), Err(Refused::Format)));
-    assert!(matches!(read(b"", wall()), Err(Refused::Damaged)));
+    assert!(matches!(read(&sealed(file), wall()), Err(NotLoaded::Format)));
+    assert!(matches!(read(&[0; 100], wall()), Err(NotLoaded::Format)));
+    assert!(matches!(read(b"", wall()), Err(NotLoaded::Damaged)));
 }
 
 /// A table of revocations that overflows expires cursors, but leaves the events.
@@ -209,8 +215,8 @@ fn a_ring_whose_events_are_out_of_reach_is_loaded() {
     let file = written(&mut world);
     let ring = read(&file, wall()).unwrap();
     let mut loaded = World { ring, extractors: extractors(), now: Instant::now() };
-    assert_eq!(loaded.since(Position(1), &all("plain")), Err(Gap::Expired));
-    assert_eq!(loaded.since(Position(last.0 - 1), &all("plain")), Ok(vec![last.0]));
+    assert_eq!(loaded.since(EventPosition(1), &all("plain")), Err(Gap::Expired));
+    assert_eq!(loaded.since(EventPosition(last.0 - 1), &all("plain")), Ok(vec![last.0]));
 }
 
 /// With a right digest, nonsense is refused all the same, or does no harm.
@@ -233,7 +239,7 @@ fn nonsense_with_a_right_digest_does_no_harm() {
                 assert!(read(&again, wall()).is_ok(), "byte {at}: {value}");
                 let mut world = World { ring, extractors: extractors(), now: Instant::now() };
                 world.push("order", &json!({"shop": 1}));
-                let missed = world.since(Position(0), &all("order"));
+                let missed = world.since(EventPosition(0), &all("order"));
                 assert!(missed.is_err() || missed.is_ok_and(|missed| missed.is_sorted()));
             }
         }
@@ -249,7 +255,7 @@ fn an_input_that_cannot_be_read_is_an_error_of_its_own() {
         }
     }
     let read = Ring::read_from(&mut Broken, bounds(), &extractors(), Instant::now(), wall());
-    assert!(matches!(read, Err(Refused::Unreadable(_))));
+    assert!(matches!(read, Err(NotLoaded::Unreadable(_))));
 }
 
 /// After a change of the format, they are to be written anew: [`written`] without the digest.

@@ -3,13 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 fn ids() -> Ids {
-    Ids::new(&IdKey::of_cookie("cookie"), Life(7))
+    Ids::new(&IdKey::of_cookie("cookie"), Series(7))
 }
 
 #[test]
 fn an_id_names_its_position() {
     let ids = ids();
-    for position in [0, 1, 255, 1 << 32, Position::MAX.0].map(Position) {
+    for position in [0, 1, 255, 1 << 32, EventPosition::MAX.0].map(EventPosition) {
         let id = ids.text(position);
         assert_eq!(ids.read(id.as_str()), Ok(position));
         assert!(id.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
@@ -19,13 +19,13 @@ fn an_id_names_its_position() {
 /// Ids are stored by clients, so the format must not change by accident.
 #[test]
 fn ids_are_the_same_in_each_version() {
-    assert_eq!(ids().text(Position(1)).as_str(), "0rDeUPg_cvKlMbLLZpKYjQ");
+    assert_eq!(ids().text(EventPosition(1)).as_str(), "0rDeUPg_cvKlMbLLZpKYjQ");
 }
 
 #[test]
 fn one_position_has_one_id_and_neighbours_have_nothing_in_common() {
     let ids = ids();
-    let [one, again, next] = [1, 1, 2].map(|position| ids.text(Position(position)));
+    let [one, again, next] = [1, 1, 2].map(|position| ids.text(EventPosition(position)));
     assert_eq!(one, again);
     let alike = one.as_str().bytes().zip(next.as_str().bytes()).filter(|(one, next)| one == next);
     assert!(alike.count() < 8, "{one} {next}");
@@ -34,16 +34,16 @@ fn one_position_has_one_id_and_neighbours_have_nothing_in_common() {
 #[test]
 fn r12_an_id_of_another_life_names_that_life() {
     let key = IdKey::of_cookie("cookie");
-    let id = Ids::new(&key, Life(8)).text(Position(5));
-    assert_eq!(ids().read(id.as_str()), Err(InvalidId::Elsewhere(Life(8))));
-    let stored = Ids::new(&IdKey::from_bytes(key.to_bytes()), Life(8));
-    assert_eq!(stored.read(id.as_str()), Ok(Position(5)));
+    let id = Ids::new(&key, Series(8)).text(EventPosition(5));
+    assert_eq!(ids().read(id.as_str()), Err(InvalidId::Elsewhere(Series(8))));
+    let stored = Ids::new(&IdKey::from_bytes(key.to_bytes()), Series(8));
+    assert_eq!(stored.read(id.as_str()), Ok(EventPosition(5)));
 }
 
 #[test]
 fn r10_texts_that_are_not_ids_are_unknown() {
     let ids = ids();
-    let id = ids.text(Position(5)).to_string();
+    let id = ids.text(EventPosition(5)).to_string();
     let long = "A".repeat(10_240);
     let mut texts = vec!["", "\0", "earliest", "é", "%C3%A9", "0", "5", "null", &long];
     let changed = [
@@ -68,29 +68,29 @@ fn r10_texts_that_are_not_ids_are_unknown() {
 
 #[test]
 fn r22_an_id_of_another_key_is_none_of_ours() {
-    let other = Ids::new(&IdKey::random(), Life(7));
+    let other = Ids::new(&IdKey::random(), Series(7));
     let known = (0..2_000).filter(|position| {
-        let id = other.text(Position(*position));
+        let id = other.text(EventPosition(*position));
         let read = ids().read(id.as_str());
         assert!(read.is_err(), "{id}");
         read != Err(InvalidId::Unknown)
     });
-    // One in 65,536 looks like an id of another life.
+    // One in 65,536 looks like an id of another series.
     assert!(known.count() < 5);
 }
 
 #[test]
 fn a_position_beyond_the_greatest_has_no_id_that_can_be_read() {
     let ids = ids();
-    let id = ids.text(Position::MAX.next());
+    let id = ids.text(EventPosition::MAX.next());
     assert_eq!(ids.read(id.as_str()), Err(InvalidId::Unknown));
 }
 
 #[test]
 fn debug_shows_no_key() {
     let key = IdKey::from_bytes([0xAB; BLOCK]);
-    let shown = format!("{key:?} {:?}", Ids::new(&key, Life(7)));
-    assert_eq!(shown, "IdKey { .. } Ids { life: Life(7), .. }");
+    let shown = format!("{key:?} {:?}", Ids::new(&key, Series(7)));
+    assert_eq!(shown, "IdKey { .. } Ids { series: Series(7), .. }");
 }
 
 proptest! {
@@ -100,8 +100,8 @@ proptest! {
     }
 
     #[test]
-    fn any_changed_character_is_refused(position in 0..=Position::MAX.0, at in 0..22usize, to in "[A-Za-z0-9_-]") {
-        let id = ids().text(Position(position)).to_string();
+    fn any_changed_character_is_refused(position in 0..=EventPosition::MAX.0, at in 0..22usize, to in "[A-Za-z0-9_-]") {
+        let id = ids().text(EventPosition(position)).to_string();
         let mut forged = id.clone();
         forged.replace_range(at..=at, &to);
         prop_assert_eq!(ids().read(&forged).is_ok(), forged == id);

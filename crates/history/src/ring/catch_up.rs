@@ -9,19 +9,19 @@ use bytes::Bytes;
 use super::walk::Found;
 use super::{EXPIRED_AT_ONCE, Entry, Ring};
 use crate::gap::Gap;
-use crate::id::Position;
+use crate::id::EventPosition;
 use crate::keys::Selection;
 
 /// The most that a reader may have missed when it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ResumeLimits {
     /// The limit of events.
     pub events: usize,
     /// The limit of bytes of their JSON.
     pub bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for ResumeLimits {
     /// 10,000 events and 8 MiB. With more, a client is faster if it loads its state anew.
     fn default() -> Self {
         Self { events: 10_000, bytes: 8 << 20 }
@@ -35,7 +35,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Its position.
-    pub position: Position,
+    pub position: EventPosition,
     /// Its type.
     pub event_type: Arc<str>,
     /// The event in CloudEvents' JSON format.
@@ -46,11 +46,11 @@ pub struct Kept {
 pub struct CatchUp {
     selection: Selection,
     /// Everything that is selected up to here was returned.
-    position: Position,
+    position: EventPosition,
     /// The next entries, the last one first. All are after `position`.
     window: Vec<Found>,
     /// No other entry up to here is selected.
-    known_to: Position,
+    known_to: EventPosition,
 }
 
 /// The least number of entries that a search remembers if it finds more; 32 KiB.
@@ -61,7 +61,7 @@ const PART_OF_FOUND: usize = 16;
 
 impl CatchUp {
     /// Returns where the reader is: it has got everything up to this position.
-    pub const fn position(&self) -> Position {
+    pub const fn position(&self) -> EventPosition {
         self.position
     }
 }
@@ -76,10 +76,10 @@ impl Ring {
     /// the limits.
     pub fn catch_up(
         &mut self,
-        cursor: Position,
+        cursor: EventPosition,
         selection: Selection,
         revocation_keys: &[u128],
-        limits: Limits,
+        limits: ResumeLimits,
         now: Instant,
     ) -> Result<CatchUp, Gap> {
         self.evict_some(now);
@@ -146,10 +146,10 @@ impl Ring {
     /// As [`Ring::catch_up`].
     pub fn since(
         &mut self,
-        cursor: Position,
+        cursor: EventPosition,
         selection: Selection,
         revocation_keys: &[u128],
-        limits: Limits,
+        limits: ResumeLimits,
         now: Instant,
     ) -> Result<Vec<Kept>, Gap> {
         let mut catch_up = self.catch_up(cursor, selection, revocation_keys, limits, now)?;
@@ -162,9 +162,9 @@ impl Ring {
     }
 
     /// Fails if not everything after the cursor is in the ring.
-    fn check(&self, cursor: Position, selection: &Selection) -> Result<(), Gap> {
+    fn check(&self, cursor: EventPosition, selection: &Selection) -> Result<(), Gap> {
         if cursor > self.last {
-            // An id of a copy of this life: a machine that was set back.
+            // An id of a copy of this series: a machine that was set back.
             return Err(Gap::Restarted);
         }
         if cursor < self.complete_since || self.has_expired_after(cursor) {
@@ -174,7 +174,7 @@ impl Ring {
     }
 
     /// Returns `true` if the first entry after a position is too old, and was not removed yet.
-    fn has_expired_after(&self, position: Position) -> bool {
+    fn has_expired_after(&self, position: EventPosition) -> bool {
         let is_past = |entry: &Entry| self.clock.is_past(entry.at);
         if !self.entries.front().is_some_and(is_past) {
             return false;

@@ -8,17 +8,17 @@ use bytes::Bytes;
 
 use super::{Bounds, Ring};
 use crate::dropped::{Missing, Why};
-use crate::id::{Life, Position};
-use crate::keys::{Fingerprint, Keys, SECRET, TypeKey};
+use crate::id::{EventPosition, Series};
+use crate::keys::{EventKeys, Fingerprint, SECRET, TypeKey};
 
 /// What is stored of a ring beside its tables and its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
-    pub(crate) life: Life,
-    pub(crate) last: Position,
-    pub(crate) complete_since: Position,
+    pub(crate) series: Series,
+    pub(crate) last: EventPosition,
+    pub(crate) complete_since: EventPosition,
     /// The latest loss that may concern every type.
-    pub(crate) any_lost: Position,
+    pub(crate) any_lost: EventPosition,
     pub(crate) secret: [u8; SECRET],
 }
 
@@ -26,14 +26,14 @@ pub(crate) struct Summary {
 pub(crate) struct Stored<'r> {
     pub(crate) event_type: &'r Arc<str>,
     pub(crate) json: &'r Bytes,
-    pub(crate) position: Position,
+    pub(crate) position: EventPosition,
     pub(crate) age: Duration,
 }
 
 impl Ring {
     pub(crate) fn summary(&self) -> Summary {
         Summary {
-            life: self.life,
+            series: self.series,
             last: self.last,
             complete_since: self.complete_since,
             any_lost: self.dropped.any(),
@@ -47,7 +47,7 @@ impl Ring {
     }
 
     /// Returns key, position and age of each revocation, the oldest first.
-    pub(crate) fn revocations(&self) -> impl ExactSizeIterator<Item = ([u8; 16], Position, Duration)> {
+    pub(crate) fn revocations(&self) -> impl ExactSizeIterator<Item = ([u8; 16], EventPosition, Duration)> {
         let of_revocation = |revocation: &crate::revoked::Revocation| {
             (revocation.key, revocation.position, self.clock.age(revocation.at))
         };
@@ -64,10 +64,10 @@ impl Ring {
         })
     }
 
-    /// Creates a ring that continues a life, without its events.
+    /// Creates a ring that continues a series, without its events.
     pub(crate) fn continuing(summary: Summary, bounds: Bounds, now: Instant) -> Self {
-        let keys = Keys::with_secret(summary.secret, &bounds.excluded);
-        let mut ring = Self::of_life(summary.life, keys, bounds, now);
+        let keys = EventKeys::with_secret(summary.secret, &bounds.excluded);
+        let mut ring = Self::of_series(summary.series, keys, bounds, now);
         ring.last = summary.last;
         ring.complete_since = summary.complete_since;
         ring.dropped.record_any(summary.any_lost);
@@ -80,7 +80,7 @@ impl Ring {
     }
 
     /// Adds what [`Ring::revocations`] returned, in the same order.
-    pub(crate) fn restore_revocation(&mut self, key: [u8; 16], position: Position, age: Duration) {
+    pub(crate) fn restore_revocation(&mut self, key: [u8; 16], position: EventPosition, age: Duration) {
         match self.clock.ago(age) {
             Some(at) => {
                 let removed = self.revocations.add(u128::from_be_bytes(key), position, at);
@@ -96,7 +96,7 @@ impl Ring {
         &mut self,
         (event_type, json): (&str, &[u8]),
         values: &[Option<V>],
-        position: Position,
+        position: EventPosition,
         age: Duration,
     ) {
         let keys = self.keys.clone();

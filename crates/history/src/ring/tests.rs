@@ -57,13 +57,13 @@ impl World {
         while self.ring.evict(self.now) {}
     }
 
-    pub(crate) fn push_event(&mut self, event: &Event) -> Position {
+    pub(crate) fn push_event(&mut self, event: &Event) -> EventPosition {
         let values = self.extractors.values(event.event_type(), event.json());
         let keyed = self.ring.keys().clone();
         self.ring.push(keyed.of_event(event, &values), self.now)
     }
 
-    pub(crate) fn push(&mut self, event_type: &str, data: &Value) -> Position {
+    pub(crate) fn push(&mut self, event_type: &str, data: &Value) -> EventPosition {
         self.push_event(&event(event_type, data))
     }
 
@@ -73,9 +73,9 @@ impl World {
     }
 
     /// Returns the positions of what was missed.
-    pub(crate) fn since(&mut self, cursor: Position, list: &Value) -> Result<Vec<u64>, Gap> {
+    pub(crate) fn since(&mut self, cursor: EventPosition, list: &Value) -> Result<Vec<u64>, Gap> {
         let selection = self.select(list);
-        let missed = self.ring.since(cursor, selection, &[], Limits::default(), self.now);
+        let missed = self.ring.since(cursor, selection, &[], ResumeLimits::default(), self.now);
         missed.map(|missed| missed.iter().map(|kept| kept.position.0).collect())
     }
 }

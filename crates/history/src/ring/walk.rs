@@ -6,7 +6,7 @@ use super::{Entry, Ring};
 use crate::chains::{ChainId, Link};
 use crate::chunks::Number;
 use crate::gap::Gap;
-use crate::id::Position;
+use crate::id::EventPosition;
 use crate::keys::{Fingerprint, Selection};
 
 /// An entry that was found.
@@ -37,7 +37,7 @@ impl Ring {
     /// Fails if there are more than `limit` in one chain, or too many had to be looked at.
     pub(super) fn find(
         &self,
-        after: Position,
+        after: EventPosition,
         selection: &Selection,
         limit: usize,
     ) -> Result<Vec<Found>, Gap> {

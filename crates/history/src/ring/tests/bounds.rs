@@ -19,12 +19,12 @@ fn r09_evicted_by_time_count_or_bytes_is_one_gap_without_events() {
         assert!((1..20).contains(&kept), "{bounds:?}");
         let oldest = 20 - kept as u64;
         for cursor in 0..oldest {
-            assert_eq!(world.since(Position(cursor), &all("plain")), Err(Gap::Expired), "{bounds:?}");
+            assert_eq!(world.since(EventPosition(cursor), &all("plain")), Err(Gap::Expired), "{bounds:?}");
             // Whether an event that is gone was selected is not known any more.
-            assert_eq!(world.since(Position(cursor), &all("order")), Err(Gap::Expired), "{bounds:?}");
+            assert_eq!(world.since(EventPosition(cursor), &all("order")), Err(Gap::Expired), "{bounds:?}");
         }
         let exact: Vec<u64> = (oldest + 1..=20).collect();
-        assert_eq!(world.since(Position(oldest), &all("plain")), Ok(exact), "{bounds:?}");
+        assert_eq!(world.since(EventPosition(oldest), &all("plain")), Ok(exact), "{bounds:?}");
     }
 }
 
@@ -33,12 +33,12 @@ fn an_event_is_kept_for_the_whole_time_and_no_longer() {
     let mut world = World::new(bounds());
     world.push("plain", &json!(1));
     world.wait(AGE);
-    assert_eq!(world.since(Position(0), &all("plain")), Ok(vec![1]));
+    assert_eq!(world.since(EventPosition(0), &all("plain")), Ok(vec![1]));
     assert_eq!(world.ring.oldest(world.now), Some(AGE));
     world.now += Duration::from_millis(200);
     // Nothing has removed it yet.
     assert_eq!(world.ring.len(), 1);
-    assert_eq!(world.since(Position(0), &all("plain")), Err(Gap::Expired));
+    assert_eq!(world.since(EventPosition(0), &all("plain")), Err(Gap::Expired));
     assert_eq!(world.ring.oldest(world.now), None);
 }
 
@@ -53,9 +53,9 @@ fn what_has_expired_is_never_returned() {
     world.push("plain", &json!("new"));
     assert!(world.ring.len() > 4000);
     for cursor in [0, 10, 2500, 4999] {
-        assert_eq!(world.since(Position(cursor), &all("plain")), Err(Gap::Expired), "{cursor}");
+        assert_eq!(world.since(EventPosition(cursor), &all("plain")), Err(Gap::Expired), "{cursor}");
     }
-    assert_eq!(world.since(Position(5000), &all("plain")), Ok(vec![5001]));
+    assert_eq!(world.since(EventPosition(5000), &all("plain")), Ok(vec![5001]));
     let mut rounds = 0;
     while world.ring.evict(world.now) {
         rounds += 1;
@@ -82,7 +82,7 @@ fn r30_the_bound_of_bytes_holds_for_every_size() {
 fn an_event_that_exceeds_the_bound_alone_is_a_gap() {
     let mut world = World::new(Bounds { bytes: 10_000, ..bounds() });
     world.push("plain", &json!(1));
-    let cursor = Position(1);
+    let cursor = EventPosition(1);
     let long = world.push("plain", &json!("x".repeat(20_000)));
     assert!(world.ring.is_empty());
     assert_eq!(world.since(cursor, &all("plain")), Err(Gap::Expired));
@@ -95,12 +95,12 @@ fn a_ring_without_room_counts() {
     for bounds in [Bounds { events: 0, ..bounds() }, Bounds { bytes: 0, ..bounds() }] {
         let mut world = World::new(bounds);
         for position in 1..5 {
-            assert_eq!(world.push("plain", &json!(1)), Position(position));
+            assert_eq!(world.push("plain", &json!(1)), EventPosition(position));
             world.ring.revoke(1, world.now);
-            world.ring.last = Position(position);
+            world.ring.last = EventPosition(position);
         }
         assert_eq!((world.ring.len(), world.ring.payload), (0, 0));
-        assert_eq!(world.since(Position(3), &all("plain")), Err(Gap::Expired));
+        assert_eq!(world.since(EventPosition(3), &all("plain")), Err(Gap::Expired));
     }
 }
 
@@ -117,7 +117,7 @@ fn an_empty_ring_has_no_chains() {
     assert_eq!((world.ring.chains.len(), world.ring.types.len(), world.ring.links.len()), (0, 0, 0));
     let position = world.push("order", &json!({"shop": 1}));
     let one = json!([{"eventType": "order", "oneOf": [{"shop": 1}]}]);
-    assert_eq!(world.since(Position(position.0 - 1), &one), Ok(vec![position.0]));
+    assert_eq!(world.since(EventPosition(position.0 - 1), &one), Ok(vec![position.0]));
 }
 
 #[test]
@@ -137,6 +137,6 @@ fn numbers_that_begin_anew_change_nothing() {
         let list = json!([{"eventType": "order", "oneOf": [{"shop": 1, "user": 1}, {"shop": 2}]}]);
         let selected = |number: &u64| number % 7 == 1 && number % 3 == 1 || number % 7 == 2;
         let expected = (from..=number).filter(selected).map(|number| number + 1).collect();
-        assert_eq!(world.since(Position(from), &list), Ok(expected));
+        assert_eq!(world.since(EventPosition(from), &list), Ok(expected));
     }
 }

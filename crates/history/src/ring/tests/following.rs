@@ -18,7 +18,7 @@ fn pull(world: &mut World, catch_up: &mut CatchUp, events: usize) -> Result<Vec<
 
 fn catch_up(world: &mut World, cursor: u64, list: &Value) -> CatchUp {
     let selection = world.select(list);
-    world.ring.catch_up(Position(cursor), selection, &[], Limits::default(), world.now).unwrap()
+    world.ring.catch_up(EventPosition(cursor), selection, &[], ResumeLimits::default(), world.now).unwrap()
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn pulls_of_any_size_return_the_same() {
     }
     let list = json!([{"eventType": "order", "oneOf": [{"shop": 1}, {"shop": 3}]}, {"eventType": "plain"}]);
     world.ring.bounds.events = 1 << 20;
-    let expected = world.since(Position(8_000), &list).unwrap();
+    let expected = world.since(EventPosition(8_000), &list).unwrap();
     assert_eq!(expected.len(), 6_000);
     for events in [1, 7, 1000, 1024, 5000, 10_000] {
         let mut reader = catch_up(&mut world, 8_000, &list);
@@ -125,5 +125,5 @@ fn a_reader_of_nothing_has_reached_the_newest_event_at_once() {
     world.push("plain", &json!(1));
     let mut reader = catch_up(&mut world, 0, &json!([]));
     assert_eq!(pull(&mut world, &mut reader, 1), Ok(vec![]));
-    assert_eq!(reader.position(), Position(1));
+    assert_eq!(reader.position(), EventPosition(1));
 }

@@ -15,11 +15,11 @@ fn what_was_missed_comes_in_order_once() {
         {"eventType": "plain"},
         {"eventType": "greeting"}
     ]);
-    assert_eq!(world.since(Position(10), &list), Ok(vec![11, 12, 14, 15, 16, 18, 19, 20]));
-    assert_eq!(world.since(Position(20), &list), Ok(vec![]));
-    assert_eq!(world.since(Position(0), &json!([])), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(10), &list), Ok(vec![11, 12, 14, 15, 16, 18, 19, 20]));
+    assert_eq!(world.since(EventPosition(20), &list), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(0), &json!([])), Ok(vec![]));
     let impossible = json!([{"eventType": "order", "oneOf": [{"shop": 7}, {"shop": 1, "user": "bob"}]}]);
-    assert_eq!(world.since(Position(0), &impossible), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(0), &impossible), Ok(vec![]));
 }
 
 #[test]
@@ -30,9 +30,10 @@ fn what_is_returned_is_what_was_pushed() {
     world.push_event(&short);
     world.push_event(&long);
     let selection = world.select(&json!([{"eventType": "plain"}, {"eventType": "order"}]));
-    let missed = world.ring.since(Position(0), selection, &[], Limits::default(), world.now).unwrap();
+    let missed =
+        world.ring.since(EventPosition(0), selection, &[], ResumeLimits::default(), world.now).unwrap();
     let expected = [(1, &short), (2, &long)].map(|(position, event)| Kept {
-        position: Position(position),
+        position: EventPosition(position),
         event_type: event.event_type().into(),
         json: event.json().clone(),
     });
@@ -51,7 +52,7 @@ fn r05_an_idle_reader_with_a_recent_cursor_is_exact() {
     world.wait(Duration::from_millis(1900));
     world.push("plain", &json!(2));
     assert_eq!(world.since(cursor, &all("plain")), Ok(vec![102]));
-    assert_eq!(world.since(Position(1), &all("plain")), Err(Gap::Expired));
+    assert_eq!(world.since(EventPosition(1), &all("plain")), Err(Gap::Expired));
 }
 
 #[test]
@@ -60,8 +61,8 @@ fn without_any_event_since_an_old_cursor_is_exact() {
     world.push("plain", &json!(1));
     world.wait(AGE * 10);
     assert!(world.ring.is_empty());
-    assert_eq!(world.since(Position(1), &all("plain")), Ok(vec![]));
-    assert_eq!(world.since(Position(0), &all("plain")), Err(Gap::Expired));
+    assert_eq!(world.since(EventPosition(1), &all("plain")), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(0), &all("plain")), Err(Gap::Expired));
 }
 
 #[test]
@@ -69,11 +70,11 @@ fn an_event_of_a_type_without_subscribers_is_a_gap_for_those_who_come() {
     let mut world = World::new(bounds());
     world.push("plain", &json!(1));
     let key = world.ring.keys().of_type("greeting");
-    assert_eq!(world.ring.count(key), Some(Position(2)));
+    assert_eq!(world.ring.count(key), Some(EventPosition(2)));
     world.push("greeting", &json!({"name": "al"}));
-    assert_eq!(world.since(Position(1), &all("greeting")), Err(Gap::Expired));
-    assert_eq!(world.since(Position(2), &all("greeting")), Ok(vec![3]));
-    assert_eq!(world.since(Position(0), &all("plain")), Ok(vec![1]));
+    assert_eq!(world.since(EventPosition(1), &all("greeting")), Err(Gap::Expired));
+    assert_eq!(world.since(EventPosition(2), &all("greeting")), Ok(vec![3]));
+    assert_eq!(world.since(EventPosition(0), &all("plain")), Ok(vec![1]));
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn too_many_types_without_subscribers_must_be_pushed() {
     assert_eq!(world.ring.count(new), None);
     assert!(world.ring.count(known).is_some());
     assert_eq!(world.ring.lose(Some(new)), world.ring.last());
-    assert_eq!(world.since(Position(1), &all("type x")), Err(Gap::Lost));
+    assert_eq!(world.since(EventPosition(1), &all("type x")), Err(Gap::Lost));
     // Records that no valid cursor needs make room.
     for _ in 0..10_000 {
         world.push("plain", &json!(1));
@@ -119,13 +120,13 @@ fn a_loss_is_a_gap_for_its_type_or_for_all() {
     let mut world = World::new(bounds());
     let key = world.ring.keys().of_type("plain");
     world.push("plain", &json!(1));
-    assert_eq!(world.ring.lose(Some(key)), Position(2));
-    assert_eq!(world.since(Position(1), &all("plain")), Err(Gap::Lost));
-    assert_eq!(world.since(Position(2), &all("plain")), Ok(vec![]));
-    assert_eq!(world.since(Position(0), &all("order")), Ok(vec![]));
-    assert_eq!(world.ring.lose(None), Position(3));
-    assert_eq!(world.since(Position(2), &all("order")), Err(Gap::Lost));
-    assert_eq!(world.since(Position(3), &all("order")), Ok(vec![]));
+    assert_eq!(world.ring.lose(Some(key)), EventPosition(2));
+    assert_eq!(world.since(EventPosition(1), &all("plain")), Err(Gap::Lost));
+    assert_eq!(world.since(EventPosition(2), &all("plain")), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(0), &all("order")), Ok(vec![]));
+    assert_eq!(world.ring.lose(None), EventPosition(3));
+    assert_eq!(world.since(EventPosition(2), &all("order")), Err(Gap::Lost));
+    assert_eq!(world.since(EventPosition(3), &all("order")), Ok(vec![]));
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn r18_r21_no_reader_crosses_its_revocation() {
     let now = world.now;
     let mut resume = |cursor, keys: &[u128], now| {
         let selection = world.select(&all("plain"));
-        let missed = world.ring.since(cursor, selection, keys, Limits::default(), now);
+        let missed = world.ring.since(cursor, selection, keys, ResumeLimits::default(), now);
         missed.map(|missed| missed.iter().map(|kept| kept.position).collect::<Vec<_>>())
     };
     assert_eq!(resume(before, &[7], now), Err(Gap::Revoked));
@@ -175,7 +176,7 @@ fn an_event_must_have_all_values_of_a_constraint() {
         world.push("order", &wanted);
     }
     let list = json!([{"eventType": "order", "oneOf": [wanted]}]);
-    assert_eq!(world.since(Position(0), &list), Ok(vec![4, 8, 12]));
+    assert_eq!(world.since(EventPosition(0), &list), Ok(vec![4, 8, 12]));
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn more_revocations_than_the_table_holds_expire_older_cursors() {
         assert!(world.ring.bytes() <= 10_000);
     }
     assert_eq!(world.since(before, &all("plain")), Err(Gap::Expired));
-    let recent = Position(world.ring.last().0 - 5);
+    let recent = EventPosition(world.ring.last().0 - 5);
     assert!(world.ring.is_revoked_since(recent, &[999]));
     assert!(!world.ring.is_revoked_since(recent, &[1]));
     assert_eq!(world.since(recent, &all("plain")), Ok(vec![]));
@@ -199,14 +200,14 @@ fn r09_too_much_is_one_gap() {
     for _ in 0..10_001 {
         world.push("plain", &json!(1));
     }
-    assert_eq!(world.since(Position(0), &all("plain")), Err(Gap::TooMany));
-    assert_eq!(world.since(Position(1), &all("plain")).map(|missed| missed.len()), Ok(10_000));
+    assert_eq!(world.since(EventPosition(0), &all("plain")), Err(Gap::TooMany));
+    assert_eq!(world.since(EventPosition(1), &all("plain")).map(|missed| missed.len()), Ok(10_000));
     let text = "x".repeat(1 << 20);
     for _ in 0..8 {
         world.push("order", &json!({"shop": 1, "text": text}));
     }
-    assert_eq!(world.since(Position(10_001), &all("order")), Err(Gap::TooMany));
-    assert_eq!(world.since(Position(10_002), &all("order")).map(|missed| missed.len()), Ok(7));
+    assert_eq!(world.since(EventPosition(10_001), &all("order")), Err(Gap::TooMany));
+    assert_eq!(world.since(EventPosition(10_002), &all("order")).map(|missed| missed.len()), Ok(7));
     // The sum over all chains counts.
     let shops: Vec<Value> = (0..100).map(|shop| json!({"shop": shop})).collect();
     let mut world = World::new(Bounds { bytes: 64 << 20, events: 1 << 20, ..bounds() });
@@ -214,8 +215,8 @@ fn r09_too_much_is_one_gap() {
         world.push("order", &json!({"shop": shop % 100}));
     }
     let list = json!([{"eventType": "order", "oneOf": shops}]);
-    assert_eq!(world.since(Position(0), &list), Err(Gap::TooMany));
-    assert_eq!(world.since(Position(100), &list).map(|missed| missed.len()), Ok(10_000));
+    assert_eq!(world.since(EventPosition(0), &list), Err(Gap::TooMany));
+    assert_eq!(world.since(EventPosition(100), &list).map(|missed| missed.len()), Ok(10_000));
 }
 
 /// Constraints that select nothing, on values that many events have, must not stop the node.
@@ -227,10 +228,10 @@ fn a_search_is_bounded_whatever_the_constraints_are() {
     }
     let clauses: Vec<Value> = (0..500).map(|user| json!({"shop": 3, "user": user})).collect();
     let list = json!([{"eventType": "order", "oneOf": clauses}]);
-    assert_eq!(world.since(Position(0), &list), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(0), &list), Ok(vec![]));
     let clauses: Vec<Value> = (0..500).map(|user| json!({"shop": user % 2, "user": user})).collect();
     let list = json!([{"eventType": "order", "oneOf": clauses}]);
-    assert_eq!(world.since(Position(0), &list).map(|missed| missed.len()), Ok(1_000));
+    assert_eq!(world.since(EventPosition(0), &list).map(|missed| missed.len()), Ok(1_000));
     // Each user has more events than the shop, so the chain of the shop is the shortest for all.
     for user in 0..200 {
         for _ in 0..260 {
@@ -244,14 +245,14 @@ fn a_search_is_bounded_whatever_the_constraints_are() {
     let clauses: Vec<Value> = (0..200).map(|user| json!({"shop": "ours", "user": user})).collect();
     let list = json!([{"eventType": "order", "oneOf": clauses}]);
     assert_eq!(world.since(cursor, &list), Err(Gap::TooMany));
-    assert_eq!(world.since(Position(cursor.0 + 100), &list), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(cursor.0 + 100), &list), Ok(vec![]));
 }
 
 #[test]
 fn a_cursor_from_the_future_is_from_another_copy_of_this_life() {
     let mut world = World::new(bounds());
-    assert_eq!(world.since(Position(1), &all("plain")), Err(Gap::Restarted));
-    assert_eq!(world.since(Position(0), &all("plain")), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(1), &all("plain")), Err(Gap::Restarted));
+    assert_eq!(world.since(EventPosition(0), &all("plain")), Ok(vec![]));
 }
 
 #[test]
@@ -267,12 +268,12 @@ fn a_removed_field_selects_nothing_and_a_new_one_what_comes() {
         json!({"greeting": {"title": {"stable_field_index": 0, "event": {"json_pointer": "/data/title"}}}});
     world.extractors.replace(&document.to_string()).unwrap();
     let selection = world.ring.keys().select(&named, &world.extractors);
-    let missed = world.ring.since(Position(0), selection, &[], Limits::default(), world.now);
+    let missed = world.ring.since(EventPosition(0), selection, &[], ResumeLimits::default(), world.now);
     assert_eq!(missed, Ok(vec![]));
     let titled = json!([{"eventType": "greeting", "oneOf": [{"title": "dr"}]}]);
-    assert_eq!(world.since(Position(0), &titled), Ok(vec![]));
+    assert_eq!(world.since(EventPosition(0), &titled), Ok(vec![]));
     world.push("greeting", &json!({"name": "al", "title": "dr"}));
-    assert_eq!(world.since(Position(0), &titled), Ok(vec![2]));
+    assert_eq!(world.since(EventPosition(0), &titled), Ok(vec![2]));
 }
 
 #[test]

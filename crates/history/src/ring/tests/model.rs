@@ -26,9 +26,9 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn take(&mut self, taken: Taken) -> Position {
+    pub(super) fn take(&mut self, taken: Taken) -> EventPosition {
         self.taken.push((taken, self.elapsed));
-        Position(self.taken.len() as u64)
+        EventPosition(self.taken.len() as u64)
     }
 
     pub(super) fn last(&self) -> u64 {

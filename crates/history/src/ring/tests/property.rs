@@ -128,29 +128,30 @@ impl Pair {
     fn resume(&mut self, cursor: u64, list: &Value, keys: &[u128]) {
         let expected = self.expected(cursor, self.removed(), list, keys);
         let selection = self.world.select(list);
-        let limits = Limits::default();
-        let missed = self.world.ring.since(Position(cursor), selection, keys, limits, self.world.now);
+        let limits = ResumeLimits::default();
+        let missed = self.world.ring.since(EventPosition(cursor), selection, keys, limits, self.world.now);
         same(&missed, &expected);
     }
 
     fn follow(&mut self, cursor: u64, list: &Value, pull: usize) {
         let selection = self.world.select(list);
-        let limits = Limits::default();
+        let limits = ResumeLimits::default();
         let removed = self.removed();
         let (ring, now) = (&mut self.world.ring, self.world.now);
         let mut pulled = Vec::new();
-        let result = ring.catch_up(Position(cursor), selection, &[], limits, now).and_then(|mut reader| {
-            loop {
-                let next = self.world.ring.next(&mut reader, pull, usize::MAX, now)?;
-                if next.is_empty() {
-                    return Ok(());
+        let result =
+            ring.catch_up(EventPosition(cursor), selection, &[], limits, now).and_then(|mut reader| {
+                loop {
+                    let next = self.world.ring.next(&mut reader, pull, usize::MAX, now)?;
+                    if next.is_empty() {
+                        return Ok(());
+                    }
+                    pulled.extend(next);
+                    if pulled.len() % 2 == 0 && pulled.len() < 20 {
+                        self.push("order", &json!({"shop": 1, "user": "1"}));
+                    }
                 }
-                pulled.extend(next);
-                if pulled.len() % 2 == 0 && pulled.len() < 20 {
-                    self.push("order", &json!({"shop": 1, "user": "1"}));
-                }
-            }
-        });
+            });
         match result {
             // What was removed after it was pulled was not missed.
             Ok(()) => same(&Ok(pulled), &self.expected(cursor, removed, list, &[])),
