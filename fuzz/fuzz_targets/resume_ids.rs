@@ -2,7 +2,7 @@
 //! no other text is, and nothing panics or takes memory.
 #![no_main]
 
-use history::{IdKey, Ids, InvalidId, Series, EventPosition};
+use history::{EventPosition, IdKey, Ids, InvalidId, Series};
 use libfuzzer_sys::fuzz_target;
 use rig_fuzz::in_proportion;
 

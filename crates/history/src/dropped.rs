@@ -6,8 +6,8 @@ use crate::gap::Gap;
 use crate::id::EventPosition;
 use crate::keys::{Fingerprint, TypeKey};
 
-/// The latest event of each type that was not kept. Bounded: whoever publishes ever new types must
-/// not fill the memory.
+/// The latest event of each type that was not kept. Bounded: whoever publishes or subscribes to
+/// ever new types must not fill the memory.
 #[derive(Default)]
 pub(crate) struct Dropped {
     by_type: HashMap<Fingerprint, Missing>,
@@ -48,6 +48,16 @@ impl Dropped {
         self.tidied = evicted;
         self.by_type.retain(|_, missing| missing.position > evicted);
         self.by_type.len() < MAX_TYPES
+    }
+
+    /// Removes the older half of the records. Returns the position before which nothing is exact
+    /// any more.
+    pub(crate) fn remove_older_half(&mut self) -> EventPosition {
+        let mut positions: Vec<_> = self.by_type.values().map(|missing| missing.position).collect();
+        positions.sort_unstable();
+        let latest = positions.get(positions.len() / 2).copied().unwrap_or_default();
+        self.by_type.retain(|_, missing| missing.position > latest);
+        latest
     }
 
     /// Records an event that is not in the ring, whether there is room or not.

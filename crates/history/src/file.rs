@@ -81,8 +81,8 @@ impl Ring {
         output.flush()
     }
 
-    /// Reads a ring that [`Ring::write_to`] has written. It continues the series of that ring, as far
-    /// as the bounds allow. Constraints are applied to its events with the present extractors.
+    /// Reads a ring that [`Ring::write_to`] has written. It continues the series of that ring, as
+    /// far as the bounds allow. Constraints are applied to its events with the present extractors.
     /// If the time of day was set back, the file counts as just written: events are then kept
     /// longer, which is harmless. The input should be buffered.
     ///
@@ -112,13 +112,15 @@ impl Ring {
             secret: input.array()?,
         };
         let last = summary.last;
-        if summary.complete_since > last || summary.any_lost > last {
+        // [`Ring::absent`] records what is missing before the next position.
+        let next = last.next();
+        if summary.complete_since > next || summary.any_lost > last {
             return Err(NotLoaded::Damaged);
         }
         let mut ring = Self::continuing(summary, bounds, now);
         for _ in 0..input.number()? {
             let event_type = Fingerprint([input.number()?, input.number()?]);
-            let (position, why) = (input.position(last)?, input.array()?);
+            let (position, why) = (input.position(next)?, input.array()?);
             let why = match why {
                 [why] if why == Why::NotKept as u8 => Why::NotKept,
                 [why] if why == Why::Lost as u8 => Why::Lost,

@@ -40,7 +40,7 @@ pub struct Ids {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// It was not made with this key, or was changed. One in 65,536 of such texts is taken for
-    /// another series's.
+    /// one of another series.
     #[error("not an id of this gateway")]
     Unknown,
     /// It is from another series: of another node, or an earlier one of this node.
@@ -80,6 +80,13 @@ impl EventPosition {
 impl EventId {
     /// Characters of an id.
     pub const LENGTH: usize = 22;
+
+    /// Returns the id with this text, whatever it names; `None` if no id can have it.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let is_of_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let bytes: [u8; Self::LENGTH] = text.as_bytes().try_into().ok()?;
+        bytes.iter().all(is_of_base64).then_some(Self(bytes))
+    }
 
     /// Returns the id as text.
     pub fn as_str(&self) -> &str {

@@ -1,5 +1,5 @@
-//! EventKeys: what events are found by. They are those of the subscription index: the type, and for each
-//! field that an extractor defines, the type with the field and its value.
+//! The keys that events are found by. They are those of the subscription index: the type, and for
+//! each field that an extractor defines, the type with the field and its value.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -103,6 +103,20 @@ impl EventKeys {
         finish(&hasher)
     }
 
+    /// Returns the key of a revocation, for [`Ring::revoke`](crate::Ring::revoke) and its checks:
+    /// of the tokens of an issuer, or of every source, with this value of a claim. `of` is the JSON
+    /// Pointer of the claim, or empty for a session. The same after a clean restart.
+    pub fn of_revocation(&self, issuer: Option<&str>, of: &str, value: &str) -> u128 {
+        let mut hasher = self.0.hasher;
+        hasher.write(b"revocation\0");
+        // The byte 0xff never occurs in UTF-8, so it separates the parts unambiguously.
+        for part in [of, value].into_iter().chain(issuer) {
+            hasher.write(part.as_bytes());
+            hasher.write(&[0xff]);
+        }
+        hasher.finish128().as_u128()
+    }
+
     /// Returns an event with its keys, from its [values](Extractors::values). Copies a long event,
     /// so that the ring keeps exactly its bytes.
     pub fn of_event<'e, V: Hash>(&self, event: &'e Event, values: &[Option<V>]) -> Keyed<'e> {
@@ -148,4 +162,41 @@ impl EventKeys {
 fn finish(hasher: &SipHasher13) -> Fingerprint {
     let hash = hasher.finish128();
     Fingerprint([hash.h1, hash.h2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revocations_do_not_run_into_each_other() {
+        let keys = EventKeys::new(&[]);
+        let all = [
+            keys.of_revocation(None, "", "a"),
+            keys.of_revocation(None, "", "aa"),
+            keys.of_revocation(None, "a", ""),
+            keys.of_revocation(None, "/sub", "a"),
+            keys.of_revocation(None, "/su", "ba"),
+            keys.of_revocation(Some(""), "", "a"),
+            keys.of_revocation(Some("a"), "", "a"),
+            keys.of_revocation(Some("b"), "", "a"),
+            keys.of_revocation(Some("a"), "/sub", "a"),
+            keys.of_revocation(Some("a"), "a", ""),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{at}");
+        }
+        assert_eq!(keys.of_revocation(Some("a"), "/sub", "a"), all[8]);
+        assert!(!all.contains(&EventKeys::new(&[]).of_revocation(None, "", "a")), "another secret");
+    }
+
+    /// Files contain keys: if they change, the format of the file must change too.
+    #[test]
+    fn keys_are_those_of_the_format() {
+        let keys = EventKeys::with_secret(*b"0123456789abcdef", &[]);
+        let of_type = keys.of_type("order").0.0;
+        let of_revocation = keys.of_revocation(Some("https://a.example"), "/sub", "alice");
+        assert_eq!(of_type, [14_319_605_845_793_358_746, 13_460_120_110_552_201_212]);
+        assert_eq!(of_revocation, 140_710_058_171_097_167_584_320_990_867_622_779_182);
+    }
 }

@@ -159,9 +159,10 @@ impl Ring {
         let at = self.clock.at(now);
         self.last = self.last.next();
         self.remove_expired(EXPIRED_AT_ONCE);
-        match event.keys.is_empty() {
-            true => self.miss(event.type_key, Why::NotKept),
-            false => self.keep(event, self.last, at),
+        if event.keys.is_empty() || self.bytes_of(&event) > self.bounds.bytes {
+            self.miss(event.type_key, Why::NotKept);
+        } else {
+            self.keep(event, self.last, at);
         }
         self.last
     }
@@ -191,9 +192,31 @@ impl Ring {
         self.last
     }
 
-    /// Takes a position for a revocation that has just been applied. Until it is older than
-    /// [`Bounds::age`], [`Ring::catch_up`] refuses to bridge it for a reader with this key. The key
-    /// must be the same in the next run: for example, a cryptographic hash of what is revoked.
+    /// Takes a position for nothing: a cursor of it is exact for types that were
+    /// [absent](Ring::absent) until now.
+    pub const fn pass(&mut self) -> EventPosition {
+        self.last = self.last.next();
+        self.last
+    }
+
+    /// Records that events of a type may have passed this node without a position until now, since
+    /// the type had no subscriber. A resume that concerns it, from a cursor up to the latest
+    /// position, is [`Gap::Expired`](crate::Gap::Expired). Takes no position.
+    ///
+    /// There is a record for each such type. If there are too many, the older half is removed, and
+    /// with it the exactness of cursors before.
+    pub fn absent(&mut self, type_key: TypeKey) {
+        if !self.dropped.has_room(type_key, self.complete_since) {
+            let removed = self.dropped.remove_older_half();
+            self.expire_before(removed);
+        }
+        // The next position will be exact, the latest one is not.
+        self.dropped.record(type_key, Missing { position: self.last.next(), why: Why::NotKept });
+    }
+
+    /// Takes a position for a revocation. Until it is older than [`Bounds::age`],
+    /// [`Ring::catch_up`] refuses to bridge it for a reader with this key, which is that of
+    /// [`EventKeys::of_revocation`].
     pub fn revoke(&mut self, key: u128, now: Instant) -> EventPosition {
         let at = self.clock.at(now);
         self.last = self.last.next();
@@ -213,6 +236,12 @@ impl Ring {
     pub fn evict(&mut self, now: Instant) -> bool {
         self.clock.at(now);
         self.remove_expired(EXPIRED_BY_TIMER)
+    }
+
+    /// Returns the bytes that an event would take in an empty ring.
+    fn bytes_of(&self, event: &Keyed<'_>) -> usize {
+        let of_keys = event.keys.len() * (size_of::<Link>() + Chains::BYTES);
+        event.payload.len() + size_of::<Entry>() + of_keys + self.revocations.len() * Revocations::BYTES
     }
 
     /// Records an event at the latest position that is not in the ring.

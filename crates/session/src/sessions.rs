@@ -64,7 +64,12 @@ pub(crate) struct Inner {
     position: OnceLock<Position>,
     blacklisted_ever: AtomicU64,
     closed: OnceLock<Closed>,
+    /// Called before a revocation is put in force.
+    revoking: OnceLock<Revoking>,
 }
+
+/// Called with what a revocation selects.
+type Revoking = Arc<dyn Fn(&Selector) + Send + Sync>;
 
 /// The number of parts of the registry, each behind its own lock: far more than there are threads,
 /// so that threads seldom contend for one, and each part small enough that sweeping or growing it
@@ -100,6 +105,7 @@ impl Sessions {
             position: OnceLock::new(),
             blacklisted_ever: AtomicU64::new(0),
             closed: OnceLock::new(),
+            revoking: OnceLock::new(),
         }));
         let position = sessions.load()?;
         sessions.0.position.get_or_init(|| position);
@@ -139,6 +145,22 @@ impl Sessions {
     pub fn on_closed(&self, closed: impl Fn(Duration) + Send + Sync + 'static) {
         // A second callback is a programming error and ignored, as documented.
         let _ = self.0.closed.set(Arc::new(closed));
+    }
+
+    /// Registers an observer of what is revoked. It receives the selector of each revocation and
+    /// disconnect right before it is put in force, whatever brings it: an operator, another node,
+    /// or a log that fails. Not those by marks, and not those of the log that was loaded at the
+    /// start. It may be called more than once for the same revocation. Only the first observer
+    /// counts.
+    ///
+    /// The selector has the form of [`Subject::selectors`]: if it selects a token, its issuer, its
+    /// claim and its value are among those of the token.
+    ///
+    /// The observer runs on the thread that revokes, outside every lock of this crate. If it
+    /// panics, the revocation is put in force all the same.
+    pub fn on_revocation(&self, observer: Arc<dyn Fn(&Selector) + Send + Sync>) {
+        // A second observer is a programming error and ignored, as documented.
+        let _ = self.0.revoking.set(observer);
     }
 
     /// Returns the configuration.
@@ -281,17 +303,28 @@ impl Sessions {
     /// Returns the key of what a selector selects. One of an earlier configuration may name the
     /// session by its claim.
     pub(crate) fn key_of(&self, selector: &Selector) -> Key {
-        let (config, prints) = (&self.0.config, &self.0.fingerprints);
-        let issuer = selector.issuer.as_deref();
-        let scope = config.scope(issuer);
-        match &selector.of {
+        let prints = &self.0.fingerprints;
+        let Selector { issuer, of } = self.canonical(selector);
+        let scope = issuer.as_deref();
+        match &of {
             Selected::Session(name) => prints.of_session(scope, name),
-            Selected::Claim { claim, value } if config.names_session(issuer, claim) => {
-                prints.of_session(scope, value)
-            }
             Selected::Claim { claim, value } => prints.of_claim(scope, claim, value.as_str()),
             Selected::Mark { kind, value } => prints.of_mark(scope, kind, value.as_str()),
         }
+    }
+
+    /// Returns the selector of the same tokens in its one form: a claim that names the session is
+    /// the session, an alias is the issuer, and the only issuer is none.
+    pub(crate) fn canonical(&self, selector: &Selector) -> Selector {
+        let config = &self.0.config;
+        let issuer = selector.issuer.as_deref();
+        let of = match &selector.of {
+            Selected::Claim { claim, value } if config.names_session(issuer, claim) => {
+                Selected::Session(value.clone())
+            }
+            of => of.clone(),
+        };
+        Selector { issuer: config.scope(issuer).map(Arc::from), of }
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

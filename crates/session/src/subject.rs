@@ -93,7 +93,7 @@ impl Sessions {
         };
         let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
         let traces = TokenTraces {
-            issuer: issuer.map(|issuer| self.config().known_issuer(issuer).unwrap_or_else(|_| issuer.into())),
+            issuer: issuer.map(Arc::from),
             session,
             claims: of_claims.collect::<Result<_, _>>()?,
             marks: marks.iter().map(mark).collect::<Result<_, _>>()?,
@@ -120,7 +120,9 @@ impl Sessions {
         self.subject_of(traces, left.map_or(Tick::NEVER, |left| self.tick_after(left)))
     }
 
-    fn subject_of(&self, traces: TokenTraces, expires: Tick) -> Subject {
+    fn subject_of(&self, mut traces: TokenTraces, expires: Tick) -> Subject {
+        let known = |issuer: Arc<str>| self.config().known_issuer(&issuer).unwrap_or(issuer);
+        traces.issuer = traces.issuer.map(known);
         let (config, prints, issuer) = (self.config(), self.fingerprints(), traces.issuer.as_deref());
         let scope = config.scope(issuer);
         let mut keys = Vec::with_capacity(traces.claims.len() + 2);
@@ -154,6 +156,19 @@ impl Subject {
     /// Returns the session, if the token names one.
     pub fn session(&self) -> Option<&SessionName> {
         self.traces.session.as_ref()
+    }
+
+    /// Returns what revocations can select the token by: the issuer, or `None` for every source of
+    /// tokens; the JSON Pointer of a claim, or an empty text for the session; and its value. The
+    /// marks are left out.
+    pub fn selectors(&self) -> impl Iterator<Item = (Option<&str>, &str, &str)> {
+        let session = self.traces.session.iter().map(|name| ("", name.as_str()));
+        let claims = self.traces.claims.iter().map(|(claim, value)| (&**claim, value.as_str()));
+        let issuer = self.traces.issuer.as_deref();
+        session.chain(claims).flat_map(move |(of, value)| {
+            let of_every_source = std::iter::once((None, of, value));
+            of_every_source.chain(issuer.map(|issuer| (Some(issuer), of, value)))
+        })
     }
 
     /// Returns `true` if revocations by the session or a claim select both or neither.

@@ -2,8 +2,8 @@
 //! number of all subscribers.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use event::Event;
 use json::ValueKey;
@@ -36,7 +36,11 @@ pub struct Index<S> {
     /// Identifies subscribers, whatever `S` is.
     next_owner: AtomicU64,
     subscriptions: AtomicUsize,
+    given_up: OnceLock<GivenUp>,
 }
+
+/// Called with the name of a type whose last subscriber has left.
+type GivenUp = Box<dyn Fn(&Arc<str>) + Send + Sync>;
 
 impl<S: Clone> Index<S> {
     /// Creates an index without subscriptions.
@@ -46,6 +50,7 @@ impl<S: Clone> Index<S> {
             types: RwLock::default(),
             next_owner: AtomicU64::new(0),
             subscriptions: AtomicUsize::new(0),
+            given_up: OnceLock::new(),
         })
     }
 
@@ -70,7 +75,29 @@ impl<S: Clone> Index<S> {
     }
 }
 
+impl<S: Clone> Index<S> {
+    /// Returns all subscribers of a type, whatever they constrain, each once, in no order.
+    pub fn subscribers(&self, event_type: &str) -> Vec<S> {
+        let of_type = self.types.read().get(event_type).cloned();
+        of_type.map_or_else(Vec::new, |of_type| of_type.all())
+    }
+}
+
 impl<S> Index<S> {
+    /// Sets what is called when the last subscriber of a type has left; once. Until it returns,
+    /// [`Index::has`] still returns `true` for the type. It must not call the index.
+    ///
+    /// # Panics
+    /// Panics if it was set before.
+    pub fn on_given_up(&self, given_up: impl Fn(&Arc<str>) + Send + Sync + 'static) {
+        assert!(self.given_up.set(Box::new(given_up)).is_ok(), "it is set in one place");
+    }
+
+    /// Returns `true` if a type has subscriptions now.
+    pub fn has(&self, event_type: &str) -> bool {
+        self.types.read().contains_key(event_type)
+    }
+
     /// Returns the number of current subscriptions as they were given, duplicates included.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.load(Ordering::Relaxed)
@@ -104,7 +131,10 @@ impl<S> Index<S> {
     /// Removes a retired type, but not one that has replaced it.
     fn forget(&self, retired: &Arc<TypeIndex<S>>) {
         let mut types = self.types.write();
-        if types.get(retired.name()).is_some_and(|of_type| Arc::ptr_eq(of_type, retired)) {
+        if let Some((name, of_type)) = types.get_key_value(retired.name())
+            && Arc::ptr_eq(of_type, retired)
+        {
+            self.given_up.get().inspect(|given_up| given_up(name));
             types.remove(retired.name());
             shrink(&mut types);
         }

@@ -32,7 +32,7 @@ fn one_position_has_one_id_and_neighbours_have_nothing_in_common() {
 }
 
 #[test]
-fn r12_an_id_of_another_life_names_that_life() {
+fn r12_an_id_of_another_series_names_that_series() {
     let key = IdKey::of_cookie("cookie");
     let id = Ids::new(&key, Series(8)).text(EventPosition(5));
     assert_eq!(ids().read(id.as_str()), Err(InvalidId::Elsewhere(Series(8))));
@@ -95,7 +95,7 @@ fn debug_shows_no_key() {
 
 proptest! {
     #[test]
-    fn r10_no_text_is_taken_for_an_id_of_this_life(text in ".{0,40}|[A-Za-z0-9_-]{22}|[A-Za-z0-9_-]{21}[AQgw]") {
+    fn r10_no_text_is_taken_for_an_id_of_this_series(text in ".{0,40}|[A-Za-z0-9_-]{22}|[A-Za-z0-9_-]{21}[AQgw]") {
         prop_assert!(ids().read(&text).is_err());
     }
 

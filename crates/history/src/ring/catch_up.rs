@@ -30,7 +30,7 @@ impl Default for ResumeLimits {
 
 /// An event of the ring.
 ///
-/// The JSON is part of a segment of up to 32 KiB that stays in memory as long as any part of it is
+/// The JSON is part of a segment of up to 14 KiB that stays in memory as long as any part of it is
 /// held: encode it into bytes of its own instead of holding it for a slow client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -42,11 +42,14 @@ pub struct Kept {
     pub json: Bytes,
 }
 
-/// A reader on its way from its cursor to the newest event.
+/// A reader on its way from its cursor to the newest event, or to where it was live already.
 pub struct CatchUp {
     selection: Selection,
     /// Everything that is selected up to here was returned.
     position: EventPosition,
+    /// The last position that is returned, in which case the window has all entries; `None`: the
+    /// newest one.
+    until: Option<EventPosition>,
     /// The next entries, the last one first. All are after `position`.
     window: Vec<Found>,
     /// No other entry up to here is selected.
@@ -82,23 +85,51 @@ impl Ring {
         limits: ResumeLimits,
         now: Instant,
     ) -> Result<CatchUp, Gap> {
-        self.evict_some(now);
-        if self.is_revoked_since(cursor, revocation_keys) {
-            return Err(Gap::Revoked);
-        }
-        self.check(cursor, &selection)?;
+        self.admit(cursor, &selection, revocation_keys, now)?;
         let found = self.find(cursor, &selection, limits.events)?;
-        let bytes = found.iter().filter_map(|found| Some(self.entries.get(found.number)?.json.len()));
-        if found.len() > limits.events || bytes.sum::<usize>() > limits.bytes {
-            return Err(Gap::TooMany);
-        }
-        let mut catch_up = CatchUp { selection, position: cursor, window: Vec::new(), known_to: cursor };
+        self.limit(&found, limits)?;
+        let mut catch_up =
+            CatchUp { selection, position: cursor, until: None, window: Vec::new(), known_to: cursor };
         self.remember(&mut catch_up, found);
         Ok(catch_up)
     }
 
+    /// Begins to catch up on what subscriptions that were added at `until` would have selected
+    /// after a cursor, and the `old` ones did not. [`Ring::next`] returns nothing after `until`,
+    /// from where on the reader is live.
+    ///
+    /// # Errors
+    /// As [`Ring::catch_up`]. Also fails if something selected was not kept or lost after `until`.
+    #[expect(clippy::too_many_arguments, reason = "each is one fact about the reader")]
+    pub fn added(
+        &mut self,
+        cursor: EventPosition,
+        until: EventPosition,
+        added: Selection,
+        old: &Selection,
+        revocation_keys: &[u128],
+        limits: ResumeLimits,
+        now: Instant,
+    ) -> Result<CatchUp, Gap> {
+        self.admit(cursor, &added, revocation_keys, now)?;
+        let until = until.min(self.last);
+        let place = |found: &Found| self.place(found);
+        let before = self.find(cursor, old, usize::MAX)?;
+        // What the old ones selected does not count.
+        let mut found = self.find(cursor, &added, limits.events.saturating_add(before.len()))?;
+        found.retain(|found| {
+            let is_until = self.entries.get(found.number).is_some_and(|entry| entry.position <= until);
+            is_until && before.binary_search_by_key(&place(found), place).is_err()
+        });
+        self.limit(&found, limits)?;
+        found.reverse();
+        found.shrink_to_fit();
+        Ok(CatchUp { selection: added, position: cursor, until: Some(until), window: found, known_to: until })
+    }
+
     /// Returns the next events, at least one if there is one. Without any, the reader has reached
-    /// the newest event: it is live if that is noted under the same lock.
+    /// the newest event, or that at which its subscriptions were added: it is live if that is noted
+    /// under the same lock.
     ///
     /// # Errors
     /// Fails if the ring has passed the reader, or something that it should get was lost or not
@@ -111,12 +142,15 @@ impl Ring {
         now: Instant,
     ) -> Result<Vec<Kept>, Gap> {
         self.evict_some(now);
-        self.check(catch_up.position, &catch_up.selection)?;
+        if catch_up.until.is_none() {
+            self.check(catch_up.position, &catch_up.selection)?;
+        }
         let mut events = Vec::with_capacity(catch_up.window.len().min(max_events));
         let mut bytes = 0;
         loop {
             while let Some(found) = catch_up.window.last() {
-                let entry = self.entries.get(found.number).ok_or(Gap::Expired)?;
+                let entry = self.entries.get(found.number).filter(|entry| !self.clock.is_past(entry.at));
+                let entry = entry.ok_or(Gap::Expired)?;
                 let is_full = events.len() >= max_events || bytes + entry.json.len() > max_bytes;
                 if is_full && !events.is_empty() {
                     return Ok(events);
@@ -132,7 +166,7 @@ impl Ring {
                 });
             }
             catch_up.position = catch_up.position.max(catch_up.known_to);
-            if catch_up.position == self.last {
+            if catch_up.until.is_some() || catch_up.position >= self.last {
                 return Ok(events);
             }
             let found = self.find(catch_up.position, &catch_up.selection, usize::MAX)?;
@@ -154,6 +188,30 @@ impl Ring {
     ) -> Result<Vec<Kept>, Gap> {
         let mut catch_up = self.catch_up(cursor, selection, revocation_keys, limits, now)?;
         self.next(&mut catch_up, usize::MAX, usize::MAX, now)
+    }
+
+    /// Fails if a reader may not begin at the cursor.
+    fn admit(
+        &mut self,
+        cursor: EventPosition,
+        selection: &Selection,
+        revocation_keys: &[u128],
+        now: Instant,
+    ) -> Result<(), Gap> {
+        self.evict_some(now);
+        if self.is_revoked_since(cursor, revocation_keys) {
+            return Err(Gap::Revoked);
+        }
+        self.check(cursor, selection)
+    }
+
+    /// Fails if these are more than a reader may have missed.
+    fn limit(&self, found: &[Found], limits: ResumeLimits) -> Result<(), Gap> {
+        let bytes = found.iter().filter_map(|found| Some(self.entries.get(found.number)?.json.len()));
+        match found.len() > limits.events || bytes.sum::<usize>() > limits.bytes {
+            true => Err(Gap::TooMany),
+            false => Ok(()),
+        }
     }
 
     fn evict_some(&mut self, now: Instant) {

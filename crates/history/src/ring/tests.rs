@@ -9,10 +9,13 @@ use super::*;
 use crate::gap::Gap;
 use crate::keys::Selection;
 
+mod absent;
+mod added;
 mod bounds;
 mod following;
 mod gaps;
 mod model;
+mod not_kept;
 mod property;
 
 /// A ring whose time the test moves.

@@ -64,10 +64,14 @@ impl Ring {
                 number = previous;
             }
         }
-        let first = self.entries.first();
-        found.sort_unstable_by_key(|found| found.number.wrapping_sub(first));
+        found.sort_unstable_by_key(|found| self.place(found));
         found.dedup();
         Ok(found)
+    }
+
+    /// Returns where an entry is, counted from the oldest one.
+    pub(super) const fn place(&self, found: &Found) -> Number {
+        found.number.wrapping_sub(self.entries.first())
     }
 
     /// Returns the chains to walk: for each set of keys the shortest of their chains, each once.

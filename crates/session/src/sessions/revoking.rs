@@ -1,6 +1,7 @@
 //! Accepts, applies and lifts revocations: the only code that makes a session illegal.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -281,6 +282,7 @@ impl Sessions {
         asked: Instant,
         until: Tick,
     ) -> Kill {
+        self.announce(&revocation.selector);
         let key = self.key_of(&revocation.selector);
         let issued_up_to = issued_bound(revocation.issued_up_to);
         let (bar, cause) = match revocation.mode {
@@ -289,6 +291,15 @@ impl Sessions {
         };
         let order = Order { bar, replaces, tokens: self.tokens(revocation.issued_up_to) };
         self.end(key, &order, cause, Some((seq, asked)))
+    }
+
+    /// Calls the observer of [`Sessions::on_revocation`].
+    fn announce(&self, selector: &Selector) {
+        if let Some(observer) = self.0.revoking.get().filter(|_| selector.mark_kind().is_none()) {
+            let selector = self.canonical(selector);
+            // The panic hook reports a panic; the revocation must be put in force all the same.
+            drop(catch_unwind(AssertUnwindSafe(|| observer(&selector))));
+        }
     }
 
     pub(super) fn end(&self, key: Key, order: &Order, cause: Cause, of: Option<(Seq, Instant)>) -> Kill {

@@ -14,6 +14,7 @@ mod issuers;
 mod logs;
 mod marks;
 mod model;
+mod observer;
 mod peers;
 mod richer;
 mod standing;

@@ -135,6 +135,18 @@ impl<S: Clone> TypeIndex<S> {
         only.then(|| filed.everything.values().cloned().collect())
     }
 
+    /// Returns all subscribers, each once.
+    pub(super) fn all(&self) -> Vec<S> {
+        let filed = self.filed.read();
+        let mut all: HashMap<Owner, S> = filed.everything.clone();
+        for bucket in filed.by_value.iter().flat_map(HashMap::values) {
+            bucket.each(|id, filing| {
+                all.entry(id.owner).or_insert_with(|| filing.subscriber.clone());
+            });
+        }
+        all.into_values().collect()
+    }
+
     /// Returns the subscribers of an event with these values, each once. A null or absent value is
     /// `None`.
     pub(super) fn matching(&self, values: &[Option<ValueKey>]) -> Vec<S> {

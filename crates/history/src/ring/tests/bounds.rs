@@ -51,10 +51,16 @@ fn what_has_expired_is_never_returned() {
     }
     world.now += AGE + Duration::from_millis(200);
     world.push("plain", &json!("new"));
-    assert!(world.ring.len() > 4000);
+    assert_eq!(world.ring.len(), 5001 - EXPIRED_AT_ONCE);
     for cursor in [0, 10, 2500, 4999] {
-        assert_eq!(world.since(EventPosition(cursor), &all("plain")), Err(Gap::Expired), "{cursor}");
+        for list in [all("plain"), all("order")] {
+            let (selection, now) = (world.select(&list), world.now);
+            let limits = ResumeLimits::default();
+            let reader = world.ring.catch_up(EventPosition(cursor), selection, &[], limits, now);
+            assert_eq!(reader.err(), Some(Gap::Expired), "{cursor}");
+        }
     }
+    assert!(world.ring.len() > 4000);
     assert_eq!(world.since(EventPosition(5000), &all("plain")), Ok(vec![5001]));
     let mut rounds = 0;
     while world.ring.evict(world.now) {
@@ -79,12 +85,36 @@ fn r30_the_bound_of_bytes_holds_for_every_size() {
 }
 
 #[test]
+fn r30_the_bound_of_bytes_holds_for_revocations_too() {
+    let mut world = World::new(Bounds { bytes: 20_000, ..bounds() });
+    for number in 0..200 {
+        world.push("plain", &json!(number));
+    }
+    for key in 0..20 {
+        world.ring.revoke(key, world.now);
+        assert!(world.ring.bytes() <= 20_000, "{key}");
+    }
+    assert!(world.ring.bytes() > 19_000);
+}
+
+/// An event that is too large takes nothing else with it.
+#[test]
+fn an_event_that_is_too_large_is_a_gap_for_its_type_only() {
+    let mut world = World::new(Bounds { bytes: 2_000, ..bounds() });
+    world.push("plain", &json!(1));
+    world.push("greeting", &json!("x".repeat(1_990)));
+    assert_eq!(world.since(EventPosition(0), &all("plain")), Ok(vec![1]));
+    assert_eq!(world.since(EventPosition(0), &all("greeting")), Err(Gap::Expired));
+    assert_eq!(world.since(EventPosition(2), &all("greeting")), Ok(vec![]));
+}
+
+#[test]
 fn an_event_that_exceeds_the_bound_alone_is_a_gap() {
     let mut world = World::new(Bounds { bytes: 10_000, ..bounds() });
     world.push("plain", &json!(1));
     let cursor = EventPosition(1);
     let long = world.push("plain", &json!("x".repeat(20_000)));
-    assert!(world.ring.is_empty());
+    assert_eq!(world.ring.len(), 1, "what was kept before stays");
     assert_eq!(world.since(cursor, &all("plain")), Err(Gap::Expired));
     let next = world.push("plain", &json!(2));
     assert_eq!(world.since(long, &all("plain")), Ok(vec![next.0]));

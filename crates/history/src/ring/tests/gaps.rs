@@ -66,70 +66,6 @@ fn without_any_event_since_an_old_cursor_is_exact() {
 }
 
 #[test]
-fn an_event_of_a_type_without_subscribers_is_a_gap_for_those_who_come() {
-    let mut world = World::new(bounds());
-    world.push("plain", &json!(1));
-    let key = world.ring.keys().of_type("greeting");
-    assert_eq!(world.ring.count(key), Some(EventPosition(2)));
-    world.push("greeting", &json!({"name": "al"}));
-    assert_eq!(world.since(EventPosition(1), &all("greeting")), Err(Gap::Expired));
-    assert_eq!(world.since(EventPosition(2), &all("greeting")), Ok(vec![3]));
-    assert_eq!(world.since(EventPosition(0), &all("plain")), Ok(vec![1]));
-}
-
-#[test]
-fn too_many_types_without_subscribers_must_be_pushed() {
-    let mut world = World::new(bounds());
-    let of_type = |world: &World, number: usize| world.ring.keys().of_type(&format!("type {number}"));
-    // The excluded one is one of them.
-    for number in 1..crate::dropped::MAX_TYPES {
-        let key = of_type(&world, number);
-        assert!(world.ring.count(key).is_some(), "{number}");
-        world.push("noise", &json!(1));
-    }
-    let (known, new) = (of_type(&world, 1), of_type(&world, crate::dropped::MAX_TYPES));
-    assert_eq!(world.ring.count(new), None);
-    assert!(world.ring.count(known).is_some());
-    assert_eq!(world.ring.lose(Some(new)), world.ring.last());
-    assert_eq!(world.since(EventPosition(1), &all("type x")), Err(Gap::Lost));
-    // Records that no valid cursor needs make room.
-    for _ in 0..10_000 {
-        world.push("plain", &json!(1));
-    }
-    world.wait(AGE * 2);
-    assert!(world.ring.count(new).is_some());
-}
-
-#[test]
-fn r25_excluded_types_leave_room_for_others() {
-    let mut world = World::new(Bounds { bytes: 20_000, ..bounds() });
-    let cursor = world.push("plain", &json!(1));
-    for _ in 0..1000 {
-        world.push("noise", &json!({"name": "x".repeat(100)}));
-    }
-    let last = world.push("plain", &json!(2));
-    assert_eq!(world.ring.len(), 2);
-    assert_eq!(world.since(cursor, &all("plain")), Ok(vec![last.0]));
-    let one = json!([{"eventType": "noise", "oneOf": [{"name": "al"}]}]);
-    assert_eq!(world.since(cursor, &one), Err(Gap::Expired));
-    assert_eq!(world.since(last, &one), Ok(vec![]));
-}
-
-#[test]
-fn a_loss_is_a_gap_for_its_type_or_for_all() {
-    let mut world = World::new(bounds());
-    let key = world.ring.keys().of_type("plain");
-    world.push("plain", &json!(1));
-    assert_eq!(world.ring.lose(Some(key)), EventPosition(2));
-    assert_eq!(world.since(EventPosition(1), &all("plain")), Err(Gap::Lost));
-    assert_eq!(world.since(EventPosition(2), &all("plain")), Ok(vec![]));
-    assert_eq!(world.since(EventPosition(0), &all("order")), Ok(vec![]));
-    assert_eq!(world.ring.lose(None), EventPosition(3));
-    assert_eq!(world.since(EventPosition(2), &all("order")), Err(Gap::Lost));
-    assert_eq!(world.since(EventPosition(3), &all("order")), Ok(vec![]));
-}
-
-#[test]
 fn r18_r21_no_reader_crosses_its_revocation() {
     let mut world = World::new(bounds());
     let before = world.push("plain", &json!(1));
@@ -249,7 +185,7 @@ fn a_search_is_bounded_whatever_the_constraints_are() {
 }
 
 #[test]
-fn a_cursor_from_the_future_is_from_another_copy_of_this_life() {
+fn a_cursor_from_the_future_is_from_another_copy_of_this_series() {
     let mut world = World::new(bounds());
     assert_eq!(world.since(EventPosition(1), &all("plain")), Err(Gap::Restarted));
     assert_eq!(world.since(EventPosition(0), &all("plain")), Ok(vec![]));

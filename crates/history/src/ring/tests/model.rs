@@ -22,6 +22,8 @@ pub(super) enum Taken {
 #[derive(Default)]
 pub(super) struct Model {
     taken: Vec<(Taken, Duration)>,
+    /// Types that were absent, and the latest position then.
+    absent: Vec<(String, u64)>,
     pub(super) elapsed: Duration,
 }
 
@@ -29,6 +31,10 @@ impl Model {
     pub(super) fn take(&mut self, taken: Taken) -> EventPosition {
         self.taken.push((taken, self.elapsed));
         EventPosition(self.taken.len() as u64)
+    }
+
+    pub(super) fn absent(&mut self, event_type: &str) {
+        self.absent.push((event_type.to_owned(), self.last()));
     }
 
     pub(super) fn last(&self) -> u64 {
@@ -60,8 +66,6 @@ impl Model {
         extractors: &Arc<Extractors>,
         keys: &[u128],
     ) -> Result<Vec<(u64, Event)>, Gap> {
-        let index = Index::new(extractors.clone());
-        let _interest = index.subscribe((), subscriptions);
         let missed = || (cursor + 1..).zip(self.taken.iter().skip(cursor as usize));
         let wants = |name: &str| subscriptions.iter().any(|one| one.event_type() == name);
         let is_revoked = missed().any(|(position, (taken, _))| match taken {
@@ -80,14 +84,28 @@ impl Model {
         // If several types lack something, any of the reasons will do.
         let lost = missed().any(|(_, (taken, _))| matches!(taken, Taken::Lost(Some(name)) if wants(name)));
         let counted = missed().any(|(_, (taken, _))| matches!(taken, Taken::Counted(name) if wants(name)));
-        if lost || counted {
+        let absent = self.absent.iter().any(|(name, last)| cursor <= *last && wants(name));
+        if lost || counted || absent {
             return Err(if lost { Gap::Lost } else { Gap::Expired });
         }
-        let events = missed().filter_map(|(position, (taken, _))| match taken {
+        Ok(self.selected(cursor, subscriptions, extractors))
+    }
+
+    /// Returns the events after a cursor that subscriptions select.
+    pub(super) fn selected(
+        &self,
+        cursor: u64,
+        subscriptions: &[Subscription],
+        extractors: &Arc<Extractors>,
+    ) -> Vec<(u64, Event)> {
+        let index = Index::new(extractors.clone());
+        let _interest = index.subscribe((), subscriptions);
+        let missed = (cursor + 1..).zip(self.taken.iter().skip(cursor as usize));
+        let events = missed.filter_map(|(position, (taken, _))| match taken {
             Taken::Event(event) => Some((position, event.clone())),
             _ => None,
         });
-        Ok(events.filter(|(_, event)| !index.matches(event).is_empty()).collect())
+        events.filter(|(_, event)| !index.matches(event).is_empty()).collect()
     }
 
     fn positions(&self, wanted: impl Fn(&Taken) -> bool) -> impl DoubleEndedIterator<Item = u64> {

@@ -28,6 +28,15 @@ enum Step {
         list: Value,
         pull: usize,
     },
+    /// As a resume with other subscriptions before, of what was pushed up to here.
+    Add {
+        back: u64,
+        live: u64,
+        list: Value,
+        old: Value,
+        keys: Vec<u128>,
+    },
+    Absent(&'static str),
     /// Written and loaded.
     Restart,
 }
@@ -78,7 +87,7 @@ fn subscriptions() -> impl Strategy<Value = Value> {
 
 fn step() -> impl Strategy<Value = Step> {
     let back = || prop_oneof![4 => 0..12u64, 1 => 0..80u64];
-    let keys = prop::collection::vec(0..3u128, 0..2);
+    let keys = || prop::collection::vec(0..3u128, 0..2);
     prop_oneof![
         40 => (select(&TYPES[..3]), data()).prop_map(|(event_type, data)| Step::Push { event_type, data }),
         2 => data().prop_map(|data| Step::Push { event_type: "noise", data }),
@@ -87,8 +96,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3u128).prop_map(Step::Revoke),
         5 => (0..4u32).prop_map(Step::Wait),
         1 => (18..25u32).prop_map(Step::Wait),
-        20 => (back(), subscriptions(), keys).prop_map(|(back, list, keys)| Step::Resume { back, list, keys }),
+        20 => (back(), subscriptions(), keys()).prop_map(|(back, list, keys)| Step::Resume { back, list, keys }),
         5 => (back(), subscriptions(), 1..5usize).prop_map(|(back, list, pull)| Step::Follow { back, list, pull }),
+        10 => (back(), 0..4u64, subscriptions(), subscriptions(), keys())
+            .prop_map(|(back, live, list, old, keys)| Step::Add { back, live, list, old, keys }),
+        1 => select(&TYPES[..]).prop_map(Step::Absent),
         1 => Just(Step::Restart),
     ]
 }
@@ -130,6 +142,24 @@ impl Pair {
         let selection = self.world.select(list);
         let limits = ResumeLimits::default();
         let missed = self.world.ring.since(EventPosition(cursor), selection, keys, limits, self.world.now);
+        same(&missed, &expected);
+    }
+
+    fn add(&mut self, (cursor, until): (u64, u64), list: &Value, old: &Value, keys: &[u128]) {
+        let expected = self.expected(cursor, self.removed(), list, keys).map(|mut events| {
+            let old = Subscription::parse_list(old, &self.world.extractors).unwrap();
+            let before = self.model.selected(cursor, &old, &self.world.extractors);
+            let before: Vec<u64> = before.iter().map(|(position, _)| *position).collect();
+            events.retain(|(position, _)| *position <= until && !before.contains(position));
+            events
+        });
+        let [selection, old] = [list, old].map(|list| self.world.select(list));
+        let (ring, now) = (&mut self.world.ring, self.world.now);
+        let (cursor, until) = (EventPosition(cursor), EventPosition(until));
+        let limits = ResumeLimits::default();
+        let missed = ring
+            .added(cursor, until, selection, &old, keys, limits, now)
+            .and_then(|mut reader| ring.next(&mut reader, usize::MAX, usize::MAX, now));
         same(&missed, &expected);
     }
 
@@ -217,6 +247,15 @@ fn run(steps: Vec<Step>, bounds: Bounds) {
             }
             Step::Resume { back, list, keys } => pair.resume(cursor(&pair, back), &list, &keys),
             Step::Follow { back, list, pull } => pair.follow(cursor(&pair, back), &list, pull),
+            Step::Add { back, live, list, old, keys } => {
+                let range = (cursor(&pair, back), cursor(&pair, live));
+                pair.add(range, &list, &old, &keys);
+            }
+            Step::Absent(name) => {
+                let key = pair.world.ring.keys().of_type(name);
+                pair.world.ring.absent(key);
+                pair.model.absent(name);
+            }
             Step::Restart => pair.restart(),
         }
         let (ring, recent) = (&pair.world.ring, pair.model.recent_events());
