@@ -31,7 +31,7 @@ fn connected() -> String {
 
 #[test]
 fn the_life_of_a_connection() {
-    let gateway = Gateway::start(&[]);
+    let gateway = Gateway::start(&[("HISTORY", "off")]);
     let mut all = Scenarios::default();
     all.check("connect", &gateway.ask(&Request::get(PATH)), connected());
 

@@ -196,7 +196,7 @@ fn methods() {
 
 #[test]
 fn a_stream_to_http_1_0_is_not_chunked() {
-    let gateway = Gateway::start(&[]);
+    let gateway = Gateway::start(&[("HISTORY", "off")]);
     let mut wire = Wire::connect(gateway.inbound());
     wire.send("GET /_rig/v1/connection/sse HTTP/1.0\r\n\r\n");
     let head = Response::read_head(&mut wire).unwrap();

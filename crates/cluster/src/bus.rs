@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use event::Event;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use node::{Bus, IdTaken, Lease, NoQuorum, Node, NodeReach, Offered, Reach, Spread};
+use node::{Bus, IdTaken, Lease, NoQuorum, Node, NodeReach, Offered, Reach, Reservation, Spread, Stamp};
 use parking_lot::Mutex;
 use session::{Fence, Operation, Revocation, RevocationId, SharedState};
 use tokio::sync::{mpsc, watch};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::core::{Confirmation, Outcome, Progress};
 use crate::driver::{Command, Driver, Parts, Shown};
-use crate::events::Events;
+use crate::events::{Events, bucket_of};
 
 /// How long a lift that is stored may take to come back.
 const LIFT: Duration = Duration::from_secs(5);
@@ -54,8 +54,20 @@ impl Bus for ClusterBus {
         self.events.offer(event)
     }
 
-    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
-        self.events.queue(event).boxed()
+    fn reserve<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, Reservation> {
+        self.events.reserve(event).boxed()
+    }
+
+    fn bucket_of(&self, event_type: &str) -> Option<u16> {
+        Some(bucket_of(event_type))
+    }
+
+    fn own_stamps(&self, buckets: &[u16]) -> Vec<Stamp> {
+        self.events.own_stamps(buckets)
+    }
+
+    fn send_heads(&self, buckets: Vec<u16>) {
+        self.events.send_heads(buckets);
     }
 
     fn flushed(&self) -> BoxFuture<'_, ()> {

@@ -6,30 +6,41 @@
 //!
 //! A message is a head of 18 bytes, the JSON of the event as it came, and an authentication code of
 //! 16 bytes. The head: version (1), life of the publisher (9), number of the event among those of
-//! its publisher and bucket (8, big-endian).
+//! its publisher and bucket (8, big-endian). A [`Note`] has numbers of the same row.
+//!
+//! A number is given when an event takes its position at its node, so both have one order, and
+//! whatever becomes of the event on its way, the other nodes notice that its number is missing.
 
+mod heads;
 mod kept;
+mod note;
+mod numbers;
+mod outgoing;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use event::{Event, ExtensionNames};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join_all};
-use node::{EventOrigin, Node, Offered};
+use node::{EventOrigin, Node, Offered, Reservation, Stamp};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use seal::Incarnation;
 use siphasher::sip::SipHasher13;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::keys::{EVENT_MAC, EventKey, Keys};
+use heads::{Heads, LOOK};
 use kept::Kept;
+use note::Note;
+use numbers::Numbers;
+use outgoing::{Outgoing, Queued};
 
 metric::families! {
     /// What is counted of events between nodes.
@@ -52,7 +63,10 @@ pub const BUCKETS: u16 = 4096;
 /// Length of the head of a message.
 pub const HEAD: usize = 1 + Incarnation::BYTES + 8;
 
+/// The version of events.
 const VERSION: u8 = 1;
+/// The version of notes. Nodes that do not know them refuse them.
+const NOTES: u8 = 2;
 
 /// Limit of events that are queued for the other nodes.
 const QUEUED: usize = 16_384;
@@ -67,15 +81,18 @@ const TURN: usize = 64;
 /// and wake the other nodes once.
 const PACE: Duration = Duration::from_millis(1);
 
-/// How long a node stays subscribed to a bucket without subscriptions.
+/// How long a node stays subscribed to a bucket that it was not asked for. Longer than the pause
+/// between two sweeps: a type whose events are kept is asked for by each, though its last
+/// subscriber has left.
 const LINGER: Duration = Duration::from_secs(60);
+const _: () = assert!(LINGER.as_secs() >= 2 * SWEEP.as_secs());
 
 /// How often subscriptions to buckets are compared with those of clients.
 const SWEEP: Duration = Duration::from_secs(20);
 
-/// Limit of publishers and buckets whose numbers are kept. A number that was forgotten is not
-/// checked once.
-const NUMBERS: usize = 1 << 18;
+/// Limit of the types of a bucket that are named when an event of it was lost. With more, all are
+/// meant.
+const NAMED: usize = 64;
 
 /// Limit of publishers whose keys are kept. A key that was forgotten is derived again.
 const PUBLISHERS: usize = 1 << 10;
@@ -106,6 +123,10 @@ pub trait EventWire: Send + Sync + 'static {
     /// `false` if that is not known.
     fn flush(&self) -> BoxFuture<'_, bool>;
 
+    /// Returns a number that changes whenever messages may have been lost on their way to this node
+    /// without a trace: there is another connection.
+    fn interruptions(&self) -> watch::Receiver<u64>;
+
     /// Returns the size limit of a message in bytes.
     fn max_message(&self) -> usize;
 }
@@ -129,11 +150,11 @@ pub struct Events {
     cluster: Arc<str>,
     life: Incarnation,
     interest: EventInterest,
-    queue: mpsc::Sender<Event>,
-    queued: Mutex<Option<mpsc::Receiver<Event>>>,
-    queued_bytes: AtomicUsize,
-    /// How many events were queued since this life began.
-    offered: Mutex<u64>,
+    outgoing: Arc<Outgoing>,
+    queued: Mutex<Option<mpsc::Receiver<Queued>>>,
+    /// Buckets whose heads other nodes have asked for.
+    asked: Mutex<HashSet<u16>>,
+    heads_asked: Notify,
     /// Whether anything is queued that must not be lost with a connection.
     keeps: AtomicBool,
     /// How many of the queued events are to be confirmed.
@@ -156,15 +177,27 @@ struct Wanted {
     subscribed: Shared<BoxFuture<'static, ()>>,
 }
 
-/// What is known of the numbers of publishers.
-#[derive(Default)]
-struct Numbers(HashMap<(Incarnation, u16), u64>);
-
 /// A message that was received.
 struct Received {
-    life: Incarnation,
-    number: u64,
-    json: Bytes,
+    stamp: Stamp,
+    content: Content,
+}
+
+/// What is in a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Content {
+    /// The JSON of an event.
+    Event(Bytes),
+    Note(Note),
+}
+
+/// A message that was received for the first time.
+struct Accepted {
+    received: Received,
+    /// Whether events before it are missing, or it says so itself.
+    is_gap: bool,
+    /// Whether numbers of others were forgotten to make room for this one.
+    has_forgotten: bool,
 }
 
 /// Returns the bucket of a type.
@@ -184,7 +217,7 @@ impl Events {
         interest: EventInterest,
         metrics: EventMetrics,
     ) -> Self {
-        let (queue, queued) = mpsc::channel(QUEUED);
+        let (outgoing, queued) = Outgoing::new(life, QUEUED, QUEUED_BYTES);
         Self {
             wire,
             key: keys.event_key(cluster, life),
@@ -193,10 +226,10 @@ impl Events {
             cluster: cluster.into(),
             life,
             interest,
-            queue,
+            outgoing: Arc::new(outgoing),
             queued: Mutex::new(Some(queued)),
-            queued_bytes: AtomicUsize::new(0),
-            offered: Mutex::default(),
+            asked: Mutex::default(),
+            heads_asked: Notify::new(),
             keeps: AtomicBool::new(false),
             wanted_flush: watch::Sender::new(0),
             confirmed: watch::Sender::new(0),
@@ -206,48 +239,49 @@ impl Events {
         }
     }
 
-    /// Queues an event of this node for the others. Never blocks.
+    /// Queues an event of this node for the others, and returns its stamp. Without room, the others
+    /// miss it, and notice that. Never blocks.
     pub fn offer(&self, event: &Event) -> Offered {
-        if self.interest == EventInterest::Off || self.try_queue(event) {
-            return Offered::Taken;
-        }
-        self.metrics.lost.inc();
-        Offered::Full
-    }
-
-    fn try_queue(&self, event: &Event) -> bool {
-        let bytes = event.json().len();
-        if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUED_BYTES {
-            // Counted in the order of the queue.
-            let mut offered = self.offered.lock();
-            if self.queue.try_send(event.clone()).is_ok() {
-                *offered += 1;
-                return true;
-            }
-        }
-        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        false
-    }
-
-    /// Queues an event of this node for the others, as soon as there is a connection and the queue
-    /// is at most half full. It is sent again over the next connection if it may be lost with this
-    /// one.
-    pub async fn queue(&self, event: &Event) {
         if self.interest == EventInterest::Off {
-            return;
+            return Offered::Taken(None);
+        }
+        let (is_taken, stamp) = self.outgoing.offer(event);
+        if is_taken {
+            return Offered::Taken(Some(stamp));
+        }
+        // Its note is due soon, whether or not something follows in the bucket.
+        self.asked.lock().insert(stamp.bucket);
+        self.metrics.lost.inc();
+        Offered::Full(Some(stamp))
+    }
+
+    /// Waits until there is a connection and the queue to the other nodes is at most half full.
+    /// Returns a place in it for an event of this node. It is sent again over the next connection
+    /// if it may be lost with this one.
+    pub async fn reserve(&self, event: &Event) -> Reservation {
+        if self.interest == EventInterest::Off {
+            return Box::new(|| None);
         }
         self.keeps.store(true, Ordering::Relaxed);
         loop {
-            while self.queue.capacity() < QUEUED / 2
-                || self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES / 2
-                || !self.wire.is_open()
-            {
+            while !self.outgoing.is_half_empty() || !self.wire.is_open() {
                 sleep(PACE).await;
             }
-            if self.try_queue(event) {
-                return;
+            if let Some(place) = self.outgoing.reserve(event) {
+                return Box::new(move || Some(place.take()));
             }
         }
+    }
+
+    /// Returns the stamps that this life has given last in these buckets.
+    pub fn own_stamps(&self, buckets: &[u16]) -> Vec<Stamp> {
+        if self.interest == EventInterest::Off { Vec::new() } else { self.outgoing.last(buckets) }
+    }
+
+    /// Sends the heads of these buckets to the other nodes soon.
+    pub fn send_heads(&self, buckets: impl IntoIterator<Item = u16>) {
+        self.asked.lock().extend(buckets.into_iter().filter(|bucket| *bucket < BUCKETS));
+        self.heads_asked.notify_one();
     }
 
     /// Resolves when the server has received what was queued before, or it is lost and counted.
@@ -255,7 +289,7 @@ impl Events {
         if self.interest == EventInterest::Off {
             return;
         }
-        let offered = *self.offered.lock();
+        let offered = self.outgoing.offered();
         self.wanted_flush.send_if_modified(|wanted| {
             let is_more = *wanted < offered;
             *wanted = offered.max(*wanted);
@@ -318,12 +352,14 @@ impl Events {
         tokio::join!(self.send(queued), self.receive(&node), self.sweep(&node));
     }
 
-    async fn send(&self, queued: Option<mpsc::Receiver<Event>>) {
-        let mut numbers = vec![0_u64; BUCKETS.into()];
+    async fn send(&self, queued: Option<mpsc::Receiver<Queued>>) {
         let Some(mut queued) = queued else { return std::future::pending().await };
         let mut turn = Vec::with_capacity(TURN);
         let mut kept = Kept::new(&*self.wire);
+        let mut heads = Heads::new(self.wire.connections());
         let (mut handled, mut wanted_flush) = (0, self.wanted_flush.subscribe());
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let begun = Instant::now();
             tokio::select! {
@@ -332,22 +368,14 @@ impl Events {
                 },
                 // The sender lives as long as this.
                 _ = wanted_flush.changed() => {}
+                _ = looks.tick() => self.send_heads_due(&mut heads, &mut kept).await,
+                () = self.heads_asked.notified() => self.send_heads_due(&mut heads, &mut kept).await,
             }
             handled += turn.len() as u64;
             let (is_full, is_empty) = (turn.len() == TURN, turn.is_empty());
-            for event in turn.drain(..) {
-                self.queued_bytes.fetch_sub(event.json().len(), Ordering::Relaxed);
-                let bucket = bucket_of(event.event_type());
-                let number = &mut numbers[usize::from(bucket)];
-                let message = self.encode(bucket, *number + 1, event.json());
-                if kept.publish(bucket, message, self.keeps.load(Ordering::Relaxed)).await {
-                    *number += 1;
-                    self.metrics.sent.inc();
-                } else {
-                    // Counted here, once. With a number of its own, each receiver would count it
-                    // too.
-                    self.metrics.lost.inc();
-                }
+            for queued in turn.drain(..) {
+                self.send_one(&queued, &mut kept).await;
+                heads.sent(queued.bucket, begun);
             }
             let wanted = *wanted_flush.borrow_and_update();
             if kept.is_full() || (wanted > *self.confirmed.borrow() && handled >= wanted) {
@@ -360,38 +388,113 @@ impl Events {
         }
     }
 
+    async fn send_one(&self, queued: &Queued, kept: &mut Kept<'_>) {
+        let Queued { event, bucket, number, .. } = queued;
+        let keeps = self.keeps.load(Ordering::Relaxed);
+        for (last, count) in self.outgoing.unsent_before(*bucket, *number) {
+            self.send_note(*bucket, last, Note::Unsent(count), kept).await;
+        }
+        let message = self.encode(*bucket, *number, event.json());
+        let is_sent = kept.publish(*bucket, message, keeps).await;
+        self.outgoing.handled(*bucket, *number, event.json().len());
+        if is_sent {
+            self.metrics.sent.inc();
+        } else {
+            // Counted here: the note that takes its number says so.
+            self.outgoing.not_sent(*bucket, *number, 1);
+            self.metrics.lost.inc();
+        }
+    }
+
+    /// Tells the other nodes which numbers were given in buckets where nothing follows, so that
+    /// they notice if the last events were lost.
+    async fn send_heads_due(&self, heads: &mut Heads, kept: &mut Kept<'_>) {
+        if !self.wire.is_open() {
+            return;
+        }
+        let asked = std::mem::take(&mut *self.asked.lock());
+        let now = Instant::now();
+        if heads.reconnected(self.wire.connections()) {
+            heads.ask(self.outgoing.used(), now);
+        }
+        heads.ask(asked, now);
+        for bucket in heads.due(now) {
+            for (last, count) in self.outgoing.unsent_now(bucket) {
+                self.send_note(bucket, last, Note::Unsent(count), kept).await;
+            }
+            // If more is queued, that tells it.
+            if let Some(number) = self.outgoing.head(bucket) {
+                self.send_note(bucket, number, Note::Head, kept).await;
+            }
+        }
+    }
+
+    async fn send_note(&self, bucket: u16, number: u64, note: Note, kept: &mut Kept<'_>) {
+        let message = self.sealed(NOTES, bucket, number, &note.to_bytes());
+        if !kept.publish(bucket, message, self.keeps.load(Ordering::Relaxed)).await {
+            self.outgoing.not_sent(bucket, number, note.unsent().max(1));
+        }
+    }
+
     async fn receive(&self, node: &Node) {
+        let mut interruptions = self.wire.interruptions();
         loop {
-            let (bucket, message) = self.wire.next().await;
-            let Some(json) = self.accept(bucket, &message) else { continue };
+            let (bucket, message) = tokio::select! {
+                message = self.wire.next() => message,
+                Ok(()) = interruptions.changed() => {
+                    node.lost(None).await;
+                    continue;
+                }
+            };
+            let Some(Accepted { received, is_gap, has_forgotten }) = self.accept(bucket, &message) else {
+                continue;
+            };
+            if has_forgotten {
+                node.forget(None);
+                node.lost(None).await;
+            } else if is_gap {
+                lose(node, bucket).await;
+            }
+            let Content::Event(json) = received.content else {
+                node.passed(received.stamp);
+                continue;
+            };
             // The node where it was published has checked it by its own rules.
             match Event::from_json_with(json, ExtensionNames::Any) {
                 Ok(event) => {
                     self.metrics.received.inc();
-                    node.publish(event, EventOrigin::Peer).await;
+                    node.publish(event, EventOrigin::Peer(Some(received.stamp))).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "an event of another node cannot be read");
                     self.metrics.refused.inc();
+                    lose(node, bucket).await;
+                    node.passed(received.stamp);
                 }
             }
         }
     }
 
-    /// Returns the event in a message, unless it is not authentic or was received before.
-    fn accept(&self, bucket: u16, message: &Bytes) -> Option<Bytes> {
-        let Some(Received { life, number, json }) = self.decode(bucket, message) else {
+    /// Returns what is in a message, unless it is not authentic or was received before.
+    fn accept(&self, bucket: u16, message: &Bytes) -> Option<Accepted> {
+        let Some(received) = self.decode(bucket, message) else {
             self.metrics.refused.inc();
             return None;
         };
         // A server that was stopped sends back what it had got on an earlier connection of this
         // node.
+        let Stamp { life, number, .. } = received.stamp;
         if life == self.life {
             return None;
         }
-        let lost = self.numbers.lock().check((life, bucket), number)?;
-        self.metrics.lost.inc_by(lost);
-        Some(json)
+        let (missing, has_forgotten) = self.numbers.lock().check((life, bucket), number)?;
+        let unsent = match &received.content {
+            Content::Note(note) => note.unsent(),
+            Content::Event(_) => 0,
+        };
+        // The note itself stands for an event. Its publisher has counted them.
+        self.metrics.lost.inc_by((missing + unsent.min(1)).saturating_sub(unsent));
+        Some(Accepted { received, is_gap: missing + unsent > 0, has_forgotten })
     }
 
     /// Removes the subscriptions to buckets that no client wants any more.
@@ -405,11 +508,11 @@ impl Events {
             }
             let present = node.event_types().iter().map(|name| bucket_of(name)).collect();
             join_all(self.ask_for(present)).await;
-            self.forget_unwanted();
+            self.forget_unwanted(Some(node));
         }
     }
 
-    fn forget_unwanted(&self) {
+    fn forget_unwanted(&self, node: Option<&Node>) {
         let now = Instant::now();
         let mut wanted = self.wanted.lock();
         let old = wanted.extract_if(|_, wanted| now >= wanted.asked + LINGER);
@@ -419,17 +522,22 @@ impl Events {
             self.wire.unsubscribe(unwanted.clone());
             // What comes until somebody asks again is not lost.
             self.numbers.lock().forget(&unwanted);
+            node.inspect(|node| node.forget(Some(&unwanted)));
         }
+    }
+
+    fn encode(&self, bucket: u16, number: u64, json: &[u8]) -> Bytes {
+        self.sealed(VERSION, bucket, number, json)
     }
 
     /// A number must be used once: see [`EventKey`]. That of an event which certainly was not sent
     /// is free.
-    fn encode(&self, bucket: u16, number: u64, json: &[u8]) -> Bytes {
-        let mut message = BytesMut::with_capacity(HEAD + json.len() + EVENT_MAC);
-        message.put_u8(VERSION);
+    fn sealed(&self, version: u8, bucket: u16, number: u64, content: &[u8]) -> Bytes {
+        let mut message = BytesMut::with_capacity(HEAD + content.len() + EVENT_MAC);
+        message.put_u8(version);
         message.put_slice(&self.life.to_bytes());
         message.put_u64(number);
-        message.put_slice(json);
+        message.put_slice(content);
         let code = self.key.mac(bucket, number, &message);
         message.put_slice(&code);
         message.freeze()
@@ -440,12 +548,17 @@ impl Events {
         let (event, code) = message.split_last_chunk::<EVENT_MAC>()?;
         let (version, rest) = event.split_first()?;
         let (life, rest) = rest.split_first_chunk::<{ Incarnation::BYTES }>()?;
-        let (number, json) = rest.split_first_chunk()?;
+        let (number, content) = rest.split_first_chunk()?;
         let (life, number) = (Incarnation::from_bytes(*life), u64::from_be_bytes(*number));
-        if *version != VERSION || !self.is_authentic(life, |key| key.verify(bucket, number, event, *code)) {
+        if !self.is_authentic(life, |key| key.verify(bucket, number, event, *code)) {
             return None;
         }
-        Some(Received { life, number, json: message.slice_ref(json) })
+        let content = match *version {
+            VERSION => Content::Event(message.slice_ref(content)),
+            NOTES => Content::Note(Note::from_bytes(content)?),
+            _ => return None,
+        };
+        Some(Received { stamp: Stamp { life, bucket, number }, content })
     }
 
     /// Returns whether `verify` succeeds with the key of a publisher.
@@ -463,25 +576,16 @@ impl Events {
     }
 }
 
-impl Numbers {
-    fn forget(&mut self, buckets: &[u16]) {
-        let buckets: HashSet<&u16> = buckets.iter().collect();
-        self.0.retain(|(_, bucket), _| !buckets.contains(bucket));
+/// Records that events of a bucket were lost.
+async fn lose(node: &Node, bucket: u16) {
+    let types = node.event_types();
+    let of_bucket = types.iter().filter(|name| bucket_of(name) == bucket);
+    let named: Vec<_> = of_bucket.take(NAMED + 1).collect();
+    if named.len() > NAMED {
+        return node.lost(None).await;
     }
-
-    /// Returns how many events were lost before this one; `None` if it was received before.
-    fn check(&mut self, of: (Incarnation, u16), number: u64) -> Option<u64> {
-        if self.0.len() >= NUMBERS && !self.0.contains_key(&of) {
-            self.0.clear();
-        }
-        match self.0.insert(of, number) {
-            None => Some(0),
-            Some(last) if number > last => Some(number - last - 1),
-            Some(last) => {
-                self.0.insert(of, last);
-                None
-            }
-        }
+    for name in named {
+        node.lost(Some(name)).await;
     }
 }
 

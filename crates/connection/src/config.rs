@@ -6,6 +6,8 @@ use std::time::Duration;
 use memory::Memory;
 use session::Fencing;
 
+use crate::sequencer::Sequencer;
+
 /// The configuration of connections.
 #[derive(Clone)]
 pub struct Config {
@@ -25,6 +27,8 @@ pub struct Config {
     pub reconnect_spread: Duration,
     /// The fences of payload and of new clients, for connections that belong to a session.
     pub fencing: Fencing,
+    /// Keeps the recent events, for clients that come back; `None`: none are kept.
+    pub history: Option<Arc<Sequencer>>,
 }
 
 impl Default for Config {
@@ -38,6 +42,7 @@ impl Default for Config {
             longpolling_idle: Duration::from_secs(3600),
             reconnect_spread: Duration::from_secs(10),
             fencing: Fencing::default(),
+            history: None,
         }
     }
 }

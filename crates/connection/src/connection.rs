@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use event::Event;
+use history::{EventId, EventPosition};
 use memory::Holder;
-use parking_lot::Mutex;
 use session::{Ending, Fence, Notified};
 
-use crate::client::Client;
+use crate::client::{Client, CompactClient};
 use crate::commons::Commons;
 use crate::encoding::Encoding;
 use crate::farewell::{Farewell, reconnect_delay};
@@ -19,7 +19,10 @@ use crate::frame::Frame;
 use crate::id::ConnectionId;
 use crate::longpolling::Mailbox;
 use crate::outbox::Kind;
+use crate::resume::{Missed, Pulled, Returned};
+use crate::sequencer::Sequencer;
 use crate::socket::Socket;
+use crate::sync::Mutex;
 use crate::ties::Ties;
 use crate::transport::{CloseReason, Transport};
 use crate::writer::{Next, Pushed, Writer};
@@ -28,7 +31,7 @@ use crate::writer::{Next, Pushed, Writer};
 pub struct Connection {
     id: ConnectionId,
     commons: Arc<Commons<Self>>,
-    client: Client,
+    client: CompactClient,
     /// When it was opened, in microseconds since 1970.
     since: u64,
     outlet: Outlet,
@@ -57,7 +60,7 @@ impl Connection {
             // The head of the stream. Whoever writes next makes room, if that is needed.
             let _ = commons.config.memory.change(0, writer.lock().waiting());
         }
-        Self { id, commons, client, since, outlet, ties: Mutex::default() }
+        Self { id, commons, client: client.into(), since, outlet, ties: Mutex::default() }
     }
 
     /// Hands an event to the client: written at once where nothing waits before it, queued where
@@ -73,15 +76,16 @@ impl Connection {
     pub(crate) fn deliver_all(&self, frames: &[&Frame]) {
         match &self.outlet {
             Outlet::Mailbox(mailbox) => {
-                frames.iter().for_each(|frame| mailbox.put(frame.event()));
+                frames.iter().for_each(|frame| mailbox.put_frame(frame));
                 self.settle(mailbox.settle());
             }
             Outlet::Stream { encoding, .. } => {
+                let ids = self.commons.config.history.as_deref().map(Sequencer::ids);
                 let pushed = match frames {
-                    [frame] => self.push(&[frame.bytes(*encoding)], Kind::Payload),
+                    [frame] => self.push_events(&[frame.bytes(*encoding, ids)], frames),
                     frames => {
-                        let bytes: Vec<_> = frames.iter().map(|frame| frame.bytes(*encoding)).collect();
-                        self.push(&bytes, Kind::Payload)
+                        let bytes: Vec<_> = frames.iter().map(|frame| frame.bytes(*encoding, ids)).collect();
+                        self.push_events(&bytes, frames)
                     }
                 };
                 if pushed == Pushed::Overflow {
@@ -92,16 +96,51 @@ impl Connection {
     }
 
     /// Sends a heartbeat if nothing is queued for the client to read, so that proxies do not take
-    /// the stream for idle.
-    pub(crate) fn heartbeat(&self) {
+    /// the stream for idle. All events up to `settled` were delivered to its lane.
+    pub(crate) fn heartbeat(&self, settled: EventPosition) {
         let Outlet::Stream { encoding, .. } = &self.outlet else { return };
         self.write(|writer, socket| {
             if writer.takes_heartbeat() {
-                let heartbeat = &encoding.wire_format().heartbeat;
+                let sequencer = self.commons.config.history.as_ref();
+                let id =
+                    sequencer.and_then(|sequencer| Some(sequencer.id(writer.heartbeat_position(settled)?)));
+                let heartbeat = (encoding.wire_format().heartbeat)(id.as_ref().map(EventId::as_str));
                 let limit = self.commons.config.outbox_bytes;
                 writer.push(&[heartbeat], Kind::Control, socket, (limit, self.payload_fence()));
             }
         });
+    }
+
+    /// Queues or writes the encoded events of these frames, as far as they are for the client now.
+    #[inline(always)] // into `deliver_all`: it is called for every event of every client
+    fn push_events(&self, bytes: &[&Bytes], frames: &[&Frame]) -> Pushed {
+        let limit = self.commons.config.outbox_bytes;
+        let fence = self.payload_fence();
+        let pushed = self.write(|writer, socket| {
+            // Positions rise, so those that it has got are the first ones.
+            let first = frames.iter().position(|frame| writer.takes(frame.position()));
+            let Some(first) = first else { return Pushed::Refused };
+            let pushed = if writer.awaits_subscriptions() {
+                let bytes = self.without_ids(&frames[first..]);
+                writer.push(&bytes, Kind::Payload, socket, (limit, fence))
+            } else {
+                writer.push(&bytes[first..], Kind::Payload, socket, (limit, fence))
+            };
+            if let Some(last) = frames.last() {
+                writer.note_position(last.position());
+            }
+            pushed
+        });
+        pushed.unwrap_or(Pushed::Refused)
+    }
+
+    /// Encodes events for a client that keeps its cursor.
+    #[cold]
+    fn without_ids(&self, frames: &[&Frame]) -> Vec<Bytes> {
+        let Outlet::Stream { encoding, .. } = &self.outlet else { return Vec::new() };
+        let encode = encoding.wire_format().encode;
+        let events = frames.iter().map(|frame| frame.event());
+        events.map(|event| encode(event.event_type(), event.json(), None)).collect()
     }
 
     /// Queues or writes bytes.
@@ -147,7 +186,14 @@ impl Connection {
                 notified
             }
             Outlet::Stream { encoding, .. } => {
-                self.terminate_stream(farewell.reason, (encoding.wire_format().farewell)(farewell))
+                // Whoever was revoked does not come back for what was before.
+                let forgets = self.commons.config.history.is_some()
+                    && matches!(
+                        farewell.reason,
+                        CloseReason::SessionKilled | CloseReason::SessionDisconnected
+                    );
+                let last = (encoding.wire_format().farewell)(farewell, forgets.then_some(""));
+                self.terminate_stream(farewell.reason, last)
             }
         }
     }
@@ -283,7 +329,93 @@ impl Connection {
 
     /// Returns the next frame of a stream that is pulled (HTTP/2).
     pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CloseReason>> {
-        self.write(|writer, _| writer.poll_pop(cx, self.payload_fence())).unwrap_or(Poll::Ready(Ok(None)))
+        loop {
+            let popped = self.write(|writer, _| {
+                let popped = writer.poll_pop(cx, self.payload_fence());
+                (writer.pulls().then_some(()).filter(|()| popped.is_pending()), popped)
+            });
+            match popped {
+                Some((Some(()), _)) if self.pull() => {}
+                popped => return popped.map_or(Poll::Ready(Ok(None)), |(_, popped)| popped),
+            }
+        }
+    }
+
+    /// Lets `next` take the next missed events of a connection that is behind, and sends them.
+    /// Nothing is delivered meanwhile. Returns `false` if it is not behind, or has closed.
+    pub(crate) fn pull_with(&self, next: impl FnOnce(&mut Returned) -> Pulled) -> bool {
+        match &self.outlet {
+            Outlet::Mailbox(mailbox) => {
+                let pulled = mailbox.pull_with(next);
+                self.settle(mailbox.settle());
+                pulled
+            }
+            Outlet::Stream { encoding, .. } => {
+                let encode = encoding.wire_format().encode;
+                let pulled = self.write(|writer, socket| {
+                    if !writer.pulls() {
+                        return false;
+                    }
+                    let Some(returned) = writer.returned() else { return false };
+                    let frames: Vec<Bytes> = match next(returned) {
+                        Pulled::Events(events, position) => {
+                            writer.note_position(position);
+                            let encoded = events.iter().map(|Missed { id, kept, .. }| {
+                                encode(&kept.event_type, &kept.json, id.as_ref().map(EventId::as_str))
+                            });
+                            encoded.collect()
+                        }
+                        Pulled::Live(position, event, id) => {
+                            returned.catch_up_ends();
+                            writer.note_position(position);
+                            let id = id.as_ref().map(EventId::as_str);
+                            event.iter().map(|event| encode(event.event_type(), event.json(), id)).collect()
+                        }
+                    };
+                    // What was taken at once is bounded, and nothing else is queued.
+                    let limit = (usize::MAX, self.payload_fence());
+                    writer.push(&frames, Kind::Payload, socket, limit) == Pushed::Taken
+                });
+                pulled.unwrap_or(false)
+            }
+        }
+    }
+
+    /// Begins at this position. When its mailbox is gone, a long-polling client comes back to
+    /// `place`.
+    pub(crate) fn begin_at(&self, position: EventPosition, place: EventPosition) {
+        match &self.outlet {
+            Outlet::Stream { writer, .. } => writer.lock().enter(position, None),
+            Outlet::Mailbox(mailbox) => mailbox.begin(position, place),
+        }
+    }
+
+    /// Records what the client has got, and what it still misses if it has come back.
+    pub(crate) fn set_position(&self, position: EventPosition, returned: Option<Box<Returned>>) {
+        match &self.outlet {
+            Outlet::Stream { writer, .. } => writer.lock().enter(position, returned),
+            Outlet::Mailbox(mailbox) => mailbox.enter(position, returned),
+        }
+    }
+
+    /// Calls `act` with what is known of a client that has come back, and with the position up to
+    /// which it has got everything, unless it is behind.
+    pub(crate) fn with_returned<T>(&self, act: impl FnOnce(&mut Returned, EventPosition) -> T) -> Option<T> {
+        match &self.outlet {
+            Outlet::Stream { writer, .. } => {
+                let mut writer = writer.lock();
+                let position = writer.position();
+                writer.returned().map(|returned| act(returned, position))
+            }
+            Outlet::Mailbox(mailbox) => mailbox.with_returned(act),
+        }
+    }
+
+    /// Gives heartbeats ids.
+    pub(crate) fn give_ids(&self) {
+        if let Outlet::Stream { writer, .. } = &self.outlet {
+            writer.lock().give_ids();
+        }
     }
 
     /// Returns `true` if a stream is closing or closed; otherwise wakes `cx` when it starts
@@ -322,8 +454,8 @@ impl Connection {
         &self.outlet
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
+    pub(crate) fn client(&self) -> Client {
+        (&self.client).into()
     }
 
     /// Returns when it was opened.
@@ -334,6 +466,21 @@ impl Connection {
     /// Returns its name on this node.
     pub fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// Wakes the owner of a stream.
+    pub(crate) fn wake(&self) {
+        if let Outlet::Stream { writer, .. } = &self.outlet {
+            writer.lock().wake();
+        }
+    }
+
+    /// Returns the framing of a stream.
+    pub(crate) fn encoding(&self) -> Option<Encoding> {
+        match &self.outlet {
+            Outlet::Mailbox(_) => None,
+            Outlet::Stream { encoding, .. } => Some(*encoding),
+        }
     }
 
     /// Returns its transport.

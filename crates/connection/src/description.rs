@@ -47,7 +47,7 @@ impl Connection {
             id: self.id().number(),
             transport: self.transport(),
             since: self.since(),
-            client: self.client().clone(),
+            client: self.client(),
             sessions: ties.tokens.iter().filter_map(|token| token.session().cloned()).collect(),
             token_left: ties.tokens.iter().filter_map(Registration::left).min(),
             subscriptions: ties.subscriptions.clone(),

@@ -1,7 +1,7 @@
 //! The streaming transports.
 
 use crate::sse::frames::{CHUNKED, PLAIN};
-use crate::websocket::frames::MESSAGES;
+use crate::websocket::frames::{MESSAGES, MESSAGES_WITH_IDS};
 use crate::wire_format::WireFormat;
 
 /// The framing of a stream, in one byte: every connection keeps one.
@@ -14,17 +14,20 @@ pub enum Encoding {
     SsePlain,
     /// WebSocket text frames (RFC 6455, section 5.2).
     WebSocket,
+    /// The same with the id of each event (subprotocol `rig.ids`).
+    WebSocketIds,
 }
 
 impl Encoding {
     /// How many there are.
-    pub(crate) const COUNT: usize = Self::WebSocket as usize + 1;
+    pub(crate) const COUNT: usize = Self::WebSocketIds as usize + 1;
 
     pub(crate) const fn wire_format(self) -> &'static WireFormat {
         match self {
             Self::SseChunked => &CHUNKED,
             Self::SsePlain => &PLAIN,
             Self::WebSocket => &MESSAGES,
+            Self::WebSocketIds => &MESSAGES_WITH_IDS,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use event::Event;
+use history::{EventPosition, Ids};
 
 use crate::encoding::Encoding;
 use crate::sse::frames::chunk_len;
@@ -14,13 +15,20 @@ use crate::sse::frames::chunk_len;
 #[derive(Debug)]
 pub struct Frame {
     event: Event,
+    /// Its position; 0 if it has none.
+    position: EventPosition,
     encoded: [OnceLock<Bytes>; Encoding::COUNT],
 }
 
 impl Frame {
-    /// A frame for this event; nothing is encoded yet.
+    /// A frame for this event, without a position; nothing is encoded yet.
     pub fn new(event: Event) -> Self {
-        Self { event, encoded: [const { OnceLock::new() }; Encoding::COUNT] }
+        Self::at(EventPosition::default(), event)
+    }
+
+    /// A frame for the event at this position; nothing is encoded yet.
+    pub(crate) fn at(position: EventPosition, event: Event) -> Self {
+        Self { event, position, encoded: [const { OnceLock::new() }; Encoding::COUNT] }
     }
 
     /// The event inside.
@@ -28,9 +36,20 @@ impl Frame {
         &self.event
     }
 
-    /// The bytes for a connection of this encoding.
-    pub(crate) fn bytes(&self, encoding: Encoding) -> &Bytes {
-        self.encoded[encoding as usize].get_or_init(|| (encoding.wire_format().encode)(&self.event))
+    /// Its position; 0 if it has none.
+    pub(crate) fn position(&self) -> EventPosition {
+        self.position
+    }
+
+    /// The bytes for a connection of this encoding. With `ids`, they contain the id of the
+    /// position, if there is one.
+    pub(crate) fn bytes(&self, encoding: Encoding, ids: Option<&Ids>) -> &Bytes {
+        self.encoded[encoding as usize].get_or_init(|| {
+            let has_position = self.position != EventPosition::default();
+            let id = ids.filter(|_| has_position).map(|ids| ids.text(self.position));
+            let id = id.as_ref().map(|id| id.as_str());
+            (encoding.wire_format().encode)(self.event.event_type(), self.event.json(), id)
+        })
     }
 }
 

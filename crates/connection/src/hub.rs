@@ -1,12 +1,14 @@
 //! All connections of a node: opening them, finding them, and the way of an event to them.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use event::Event;
+use history::{EventId, EventPosition, Gap};
 use memory::Holder;
 use parking_lot::Mutex;
 use seal::{Incarnation, Seal};
@@ -24,10 +26,12 @@ use crate::config::Config;
 use crate::connection::{Connection, Outlet};
 use crate::directory::Directory;
 use crate::encoding::Encoding;
+use crate::frame::Frame;
 use crate::id::ConnectionId;
 use crate::lanes::Lanes;
 use crate::longpolling::{AnswerInFlight, Batch, Cursor, Mailbox, PollError};
 use crate::metrics::Metrics;
+use crate::resume::{Resume, gap_event};
 use crate::ties::BindError;
 use crate::transport::CloseReason;
 use crate::wheel::{Wheel, interval};
@@ -36,7 +40,7 @@ use crate::wheel::{Wheel, interval};
 /// forgotten.
 const TOMBSTONE: Duration = Duration::from_secs(60);
 
-/// How often the hub looks for mailboxes that no client polls.
+/// How often the hub looks for mailboxes that no client polls, and for events that are too old.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Connections that are released or terminated before the task yields.
@@ -50,6 +54,8 @@ pub struct Opening {
     pub client: Client,
     /// What it wants to receive.
     pub subscriptions: Vec<Subscription>,
+    /// What it says about an earlier connection.
+    pub resume: Resume,
 }
 
 /// Why a connection was not opened.
@@ -118,6 +124,13 @@ impl Hub {
             move || index.subscriptions(),
             move || deliveries.under_way(),
         );
+        if let Some(sequencer) = &config.history {
+            metrics.watch_history(sequencer);
+            let observer = sequencer.clone();
+            sessions.on_revocation(Arc::new(move |selector| observer.revoke(selector)));
+            let observer = sequencer.clone();
+            commons.index.on_given_up(move |event_type| observer.give_up(event_type));
+        }
         metrics.watch_fence(&config.fencing.payload, {
             let commons: Weak<Commons<Connection>> = Arc::downgrade(&commons);
             move || {
@@ -167,8 +180,9 @@ impl Hub {
     }
 
     fn open(&self, opening: Opening, outlet: Outlet) -> Result<Arc<Connection>, OpenError> {
+        let Opening { subjects, client, subscriptions, resume } = opening;
         let id = ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let connection = Arc::new(Connection::new(self.commons.clone(), id, opening.client, outlet));
+        let connection = Arc::new(Connection::new(self.commons.clone(), id, client, outlet));
         self.commons.metrics.opened(connection.transport());
         self.commons.directory.insert(id, &connection);
         // Checked after the insert: either `drain` finds the connection, or this finds the node
@@ -177,7 +191,7 @@ impl Hub {
         let token = format!(r#"{{"connection_token":"{}"}}"#, self.seal.seal(id.number()));
         let token = serde_json::value::RawValue::from_string(token).expect("base64 needs no escapes");
         let welcome = Event::of_rig("rig.connection.create", Some(&token));
-        connection.begin(&opening.subjects, &opening.subscriptions, welcome)?;
+        connection.begin(&subjects, (&subscriptions, resume), &welcome)?;
         self.wheel.add(Arc::downgrade(&connection));
         Ok(connection)
     }
@@ -235,7 +249,36 @@ impl Hub {
         answer: Option<Arc<dyn AnswerInFlight>>,
     ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
-        mailbox.poll(known, self.commons.config.poll_wait, answer).await
+        self.prepare_poll(connection, known);
+        let wait = self.commons.config.poll_wait;
+        let settled = || self.settled_position(connection);
+        let (batch, position) = mailbox.poll(known, wait, answer, settled).await?;
+        Ok(Batch { position: self.id_of(position), ..batch })
+    }
+
+    /// Takes what a client misses that is behind, as far as its mailbox has room.
+    fn prepare_poll(&self, connection: &Connection, known: Option<Cursor>) {
+        let Some(mailbox) = connection.mailbox() else { return };
+        if let Some(position) = mailbox.take_overflow(known) {
+            connection.fall_behind(position);
+        }
+        while mailbox.pulls(known) && connection.pull() {}
+    }
+
+    /// Returns the id of a position, if it is one.
+    fn id_of(&self, position: EventPosition) -> Option<EventId> {
+        let sequencer = self.commons.config.history.as_ref()?;
+        (position != EventPosition::default()).then(|| sequencer.id(position))
+    }
+
+    /// Returns a position up to which all events were delivered that a connection wants.
+    fn settled_position(&self, connection: &Connection) -> EventPosition {
+        self.settled_positions()[self.lanes.lane_of(connection)]
+    }
+
+    /// Returns where a long-polling connection stands that was just opened, if events are kept.
+    pub fn position_of(&self, connection: &Connection) -> Option<EventId> {
+        self.id_of(connection.mailbox()?.start())
     }
 
     /// As [`Hub::poll`], for a client of another node: the answer has up to `limit` bytes. It is
@@ -251,12 +294,43 @@ impl Hub {
         limit: usize,
     ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
-        mailbox.poll_from_elsewhere(limit, known, self.commons.config.poll_wait).await
+        self.prepare_poll(connection, known);
+        let wait = self.commons.config.poll_wait;
+        let settled = || self.settled_position(connection);
+        let (batch, position) = mailbox.poll_from_elsewhere(limit, known, wait, settled).await?;
+        Ok(Batch { position: self.id_of(position), ..batch })
     }
 
-    /// Returns the types of events that have subscriptions now.
+    /// Returns the types of events that have subscriptions now, or had some recently: their
+    /// subscribers may come back.
     pub fn event_types(&self) -> Vec<Arc<str>> {
-        self.commons.index.event_types()
+        let mut types = self.commons.index.event_types();
+        types.extend(self.commons.config.history.iter().flat_map(|sequencer| sequencer.recently_wanted()));
+        types
+    }
+
+    /// Keeps events of these types from now on, although nobody has subscribed to them yet. Returns
+    /// the latest position; `None` if no events are kept.
+    pub fn expect(&self, subscriptions: &[Subscription]) -> Option<EventPosition> {
+        let Commons { config, index, .. } = &*self.commons;
+        Some(config.history.as_ref()?.expect(subscriptions, index))
+    }
+
+    /// Records that events of a type, or of any, were lost on their way to this node. Their
+    /// subscribers hear of it.
+    pub async fn lost(&self, event_type: Option<&str>) {
+        let Some(sequencer) = &self.commons.config.history else { return };
+        let event = gap_event(Gap::Lost, None);
+        let room = self.lanes.room(event.json().len()).await;
+        let queued = sequencer.lose(event_type, |position| {
+            let receivers = match event_type {
+                Some(event_type) => self.commons.index.subscribers(event_type),
+                None => self.all().map(|connection| Arc::downgrade(&connection)).collect(),
+            };
+            self.lanes.queue(Frame::at(position, event), room, receivers)
+        });
+        self.commons.metrics.gaps(Gap::Lost, queued.count);
+        self.lanes.deliver(queued).await;
     }
 
     /// Sends an event to every connection that subscribed to it; returns their number.
@@ -264,13 +338,35 @@ impl Hub {
     /// Events arrive in the order in which they were published. With many receivers, an event may
     /// still be under way when this returns. Waits while too many bytes are under way.
     pub async fn publish(&self, event: Event) -> usize {
-        self.commons.metrics.event_received();
-        let receivers = self.commons.index.matches(&event);
-        let count = receivers.len();
-        if count > 0 {
-            self.commons.metrics.event_forwarded(event.event_type(), count);
-            self.lanes.send(event, receivers).await;
-        }
+        self.publish_at(event, |_| ()).await
+    }
+
+    /// As [`Hub::publish`]. `taken` is called once, when the event has taken its position, before
+    /// any other event does; with 0 if events have no positions. It must not call the hub.
+    pub async fn publish_at(&self, event: Event, taken: impl FnOnce(EventPosition) + Send) -> usize {
+        let Commons { metrics, index, config, .. } = &*self.commons;
+        metrics.event_received();
+        let queued = match &config.history {
+            Some(sequencer) => {
+                let room = self.lanes.room(event.json().len()).await;
+                sequencer.take(&event, index, taken, |position, receivers| {
+                    self.lanes.queue(Frame::at(position, event.clone()), room, receivers)
+                })
+            }
+            None => {
+                taken(EventPosition::default());
+                let receivers = index.matches(&event);
+                if receivers.is_empty() {
+                    return 0;
+                }
+                let room = self.lanes.room(event.json().len()).await;
+                Some(self.lanes.queue(Frame::new(event.clone()), room, receivers))
+            }
+        };
+        let Some(queued) = queued else { return 0 };
+        let count = queued.count;
+        metrics.event_forwarded(event.event_type(), count);
+        self.lanes.deliver(queued).await;
         count
     }
 
@@ -278,12 +374,13 @@ impl Hub {
     /// abandoned mailboxes, and continues or terminates what the fence holds. Never returns.
     pub async fn run(&self) {
         tokio::join!(
-            self.wheel.run(),
+            self.wheel.run(self),
             self.commons.closing.run(|id| {
                 // A connection that is not found has closed by itself.
                 self.commons.directory.get(id).inspect(|connection| connection.send_farewell());
             }),
             self.clear_mailboxes(),
+            self.forget_old_events(),
             self.watch_fence(),
         );
     }
@@ -351,6 +448,29 @@ impl Hub {
         }
     }
 
+    /// Removes events that are too old. Never returns.
+    async fn forget_old_events(&self) {
+        let Some(sequencer) = &self.commons.config.history else { return pending().await };
+        let mut ticks = interval(SWEEP);
+        loop {
+            ticks.tick().await;
+            while sequencer.evict() {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Returns, for each lane, a position up to which everything was delivered.
+    pub(crate) fn settled_positions(&self) -> Vec<EventPosition> {
+        let head = self
+            .commons
+            .config
+            .history
+            .as_ref()
+            .map_or(EventPosition::default(), |sequencer| sequencer.head());
+        self.lanes.settled_positions(head)
+    }
+
     fn sweep_mailboxes(&self) {
         let idle = self.commons.config.longpolling_idle;
         let mut untied = Vec::new();
@@ -404,7 +524,6 @@ impl Hub {
         &self.commons.admissions
     }
 
-    #[cfg(test)]
     pub(crate) fn lanes(&self) -> &Lanes {
         &self.lanes
     }
@@ -421,5 +540,6 @@ async fn yield_sometimes(number: usize) {
     }
 }
 
+mod elsewhere;
 #[cfg(test)]
 mod tests;

@@ -7,18 +7,15 @@
 //! one vectored write: the cost of a delivery falls as the load rises.
 
 use std::collections::VecDeque;
-use std::num::NonZero;
-use std::sync::{Arc, Weak};
-use std::thread::available_parallelism;
+use std::sync::{Arc, OnceLock, Weak};
 
-use event::Event;
-use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use history::EventPosition;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::yield_now;
 
 use crate::connection::Connection;
 use crate::frame::Frame;
+use crate::sync::{Mutex, parallelism, spawn};
 use crate::writer::FRAMES_AT_ONCE;
 
 /// The limit of receivers that the publishing task delivers to itself; for more, a task is spawned.
@@ -51,8 +48,10 @@ struct Lane(Mutex<LaneQueue>);
 #[derive(Default)]
 struct LaneQueue {
     waiting: VecDeque<Load>,
-    /// A task delivers.
+    /// Someone delivers, or is about to.
     busy: bool,
+    /// The position of the first event that is being delivered; 0 if none is, or it has none.
+    first: EventPosition,
     /// The number of loads that were sent.
     sent: u64,
     /// Who waits until this number of them is delivered.
@@ -69,31 +68,85 @@ struct Sent {
     frame: Frame,
     /// Released when all receivers have the event.
     _room: OwnedSemaphorePermit,
+    /// The room of the lists of receivers.
+    list: OnceLock<OwnedSemaphorePermit>,
+}
+
+/// An event that was queued.
+pub(crate) struct Queued {
+    due: Vec<Due>,
+    under_way: Weak<Sent>,
+    /// Bytes of the list of its receivers.
+    list: usize,
+    /// The number of its receivers.
+    pub(crate) count: usize,
+}
+
+/// What its lane has left to whoever queued it. The lane waits until it is delivered or dropped.
+struct Due {
+    load: Load,
+    lane: Busy,
 }
 
 impl Lanes {
     /// Makes one lane for every two cores; the other cores are left for publishing and connecting.
     pub(crate) fn new() -> Self {
-        let lanes = available_parallelism().map_or(1, NonZero::get).div_ceil(2);
+        let lanes = parallelism().div_ceil(2);
         Self {
             lanes: (0..lanes).map(|_| Arc::default()).collect(),
             room: Arc::new(Semaphore::new(UNDER_WAY)),
         }
     }
 
-    /// Sends an event to its receivers. Each connection gets the events of successive calls in
-    /// order. If the receivers are few and their lanes idle, they have it when this returns;
-    /// otherwise it may still be under way.
-    ///
-    /// Waits while [`UNDER_WAY`] bytes are under way.
-    pub(crate) async fn send(&self, event: Event, receivers: Vec<Weak<Connection>>) {
-        let size = event.json().len() + size_of_val(&*receivers);
-        let permits = u32::try_from(size.min(UNDER_WAY)).expect("a constant that fits");
-        let room = self.room.clone().acquire_many_owned(permits).await.expect("never closed");
-        let sent = Arc::new(Sent { frame: Frame::new(event), _room: room });
-        for (lane, receivers) in self.split(receivers) {
-            lane.send(Load { sent: sent.clone(), receivers });
+    /// Waits until there is room for this many bytes: while [`UNDER_WAY`] bytes are under way.
+    pub(crate) async fn room(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let permits = u32::try_from(bytes.min(UNDER_WAY)).expect("a constant that fits");
+        self.room.clone().acquire_many_owned(permits).await.expect("never closed")
+    }
+
+    /// Queues an event for its receivers; `room` is that of its JSON. Each connection gets the
+    /// events of successive calls in order. What is returned must be
+    /// [delivered](Lanes::deliver): until then, lanes may wait for it.
+    pub(crate) fn queue(
+        &self,
+        frame: Frame,
+        room: OwnedSemaphorePermit,
+        receivers: Vec<Weak<Connection>>,
+    ) -> Queued {
+        let list = size_of_val(&*receivers);
+        let sent = Arc::new(Sent { frame, _room: room, list: OnceLock::new() });
+        let count = receivers.len();
+        let under_way = Arc::downgrade(&sent);
+        let due = self
+            .split(receivers)
+            .filter_map(|(lane, receivers)| lane.queue(Load { sent: sent.clone(), receivers }));
+        Queued { due: due.collect(), under_way, list, count }
+    }
+
+    /// Delivers what the lanes have left to the caller: events for few receivers whose lanes were
+    /// idle. The others may still be under way when this returns. Waits until there is room for the
+    /// list of their receivers.
+    pub(crate) async fn deliver(&self, queued: Queued) {
+        let Queued { due, under_way, list, .. } = queued;
+        due.into_iter().for_each(Due::deliver);
+        if under_way.strong_count() > 0 {
+            // The event is not held meanwhile: its own room is needed by others.
+            let room = self.room(list).await;
+            if let Some(sent) = under_way.upgrade() {
+                let _ = sent.list.set(room);
+            }
         }
+    }
+
+    /// Returns, for each lane, a position up to which everything was delivered. All events up to
+    /// `head` must have been queued.
+    pub(crate) fn settled_positions(&self, head: EventPosition) -> Vec<EventPosition> {
+        self.lanes.iter().map(|lane| lane.settled_position(head)).collect()
+    }
+
+    /// Returns the number of the lane of a connection.
+    pub(crate) fn lane_of(&self, connection: &Connection) -> usize {
+        lane_of(place(connection), self.lanes.len())
     }
 
     /// Returns the bytes of events that are under way, with the lists of their receivers.
@@ -120,12 +173,34 @@ impl Lanes {
         match &mut parts[..] {
             [(_, only)] => *only = receivers,
             parts => receivers.into_iter().for_each(|receiver| {
-                let lane = lane_of(receiver.as_ptr().addr(), parts.len());
+                let lane = lane_of(place_of(&receiver), parts.len());
                 parts[lane].1.push(receiver);
             }),
         }
         parts.into_iter().filter(|(_, receivers)| !receivers.is_empty())
     }
+}
+
+/// Returns what decides on the lane of a connection: its address.
+#[cfg(not(feature = "loom"))]
+fn place(connection: &Connection) -> usize {
+    std::ptr::from_ref(connection).addr()
+}
+
+#[cfg(not(feature = "loom"))]
+fn place_of(connection: &Weak<Connection>) -> usize {
+    connection.as_ptr().addr()
+}
+
+/// Returns what decides on the lane of a connection. For loom, it must be the same in each run.
+#[cfg(feature = "loom")]
+fn place(connection: &Connection) -> usize {
+    connection.id().number() as usize
+}
+
+#[cfg(feature = "loom")]
+fn place_of(connection: &Weak<Connection>) -> usize {
+    connection.upgrade().map_or(0, |connection| place(&connection))
 }
 
 /// Returns which lane a connection has: its address never changes. Connections lie at equal
@@ -149,36 +224,47 @@ impl Lane {
         receiver
     }
 
-    fn send(self: &Arc<Self>, load: Load) {
+    /// Queues a load, or leaves it to the caller.
+    fn queue(self: &Arc<Self>, load: Load) -> Option<Due> {
         let mut state = self.0.lock();
         state.sent += 1;
         if state.busy {
-            return state.waiting.push_back(load);
+            state.waiting.push_back(load);
+            return None;
         }
         state.busy = true;
         if load.receivers.len() > FEW {
             state.waiting.push_back(load);
-            return self.resume(&mut state);
+            self.resume(&mut state);
+            return None;
         }
+        state.first = load.position();
         drop(state);
-        let _busy = Busy(self);
-        for connection in load.receivers.iter().filter_map(Weak::upgrade) {
-            connection.deliver(&load.sent.frame);
-        }
+        Some(Due { load, lane: Busy(self.clone()) })
+    }
+
+    /// Returns a position up to which everything was delivered that was queued.
+    fn settled_position(&self, head: EventPosition) -> EventPosition {
+        let state = self.0.lock();
+        let first = match (state.busy, state.first, state.waiting.front()) {
+            (false, ..) => return head,
+            (true, EventPosition(0), waiting) => waiting.map_or(EventPosition(0), Load::position),
+            (true, first, _) => first,
+        };
+        EventPosition(first.0.saturating_sub(1)).min(head)
     }
 
     /// Spawns a task for what is queued; if nothing is, the lane is idle.
     fn resume(self: &Arc<Self>, state: &mut LaneQueue) {
+        state.first = EventPosition(0);
         state.tell_settled();
         // Without a runtime, no connection is left to deliver to.
-        let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
-        state.busy = runtime.is_some();
-        runtime.inspect(|runtime| drop(runtime.spawn(self.clone().run())));
+        state.busy = !state.waiting.is_empty() && spawn(self.clone().run());
     }
 
     /// Delivers until nothing waits.
     async fn run(self: Arc<Self>) {
-        let _busy = Busy(&self);
+        let _busy = Busy(self.clone());
         while let Some(loads) = self.take() {
             deliver(&loads).await;
         }
@@ -187,6 +273,7 @@ impl Lane {
     /// Takes the loads to deliver together: at least one, if any is queued.
     fn take(&self) -> Option<Vec<Load>> {
         let mut state = self.0.lock();
+        state.first = state.waiting.front().map_or(EventPosition(0), Load::position);
         state.tell_settled();
         let (mut bytes, mut deliveries) = (0, 0);
         let together = state.waiting.iter().take(FRAMES_AT_ONCE).take_while(|load| {
@@ -213,11 +300,28 @@ impl LaneQueue {
     }
 }
 
-/// Held by the task that delivers for a lane. When it is dropped, also by a panic, another task
-/// takes over what is queued.
-struct Busy<'a>(&'a Arc<Lane>);
+/// Held by whoever delivers for a lane. When it is dropped, also by a panic, another task takes over
+/// what is queued.
+struct Busy(Arc<Lane>);
 
-impl Drop for Busy<'_> {
+impl Due {
+    fn deliver(self) {
+        // In this order: the lane goes on afterwards.
+        let Self { load, lane: _lane } = self;
+        for connection in load.receivers.iter().filter_map(Weak::upgrade) {
+            connection.deliver(&load.sent.frame);
+        }
+        drop(load);
+    }
+}
+
+impl Load {
+    fn position(&self) -> EventPosition {
+        self.sent.frame.position()
+    }
+}
+
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.resume(&mut self.0.0.lock());
     }

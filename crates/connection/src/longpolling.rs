@@ -1,25 +1,26 @@
 //! Long polling: a mailbox keeps the last events of a client, and its polls wait for more.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use event::Event;
+use event::{Event, ExtensionNames};
 use futures_util::future::select;
-use parking_lot::{Mutex, MutexGuard};
+use history::{EventId, EventPosition};
 use session::{Cause, Fence, Fencing, Notified, Subject};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::farewell::Farewell;
+use crate::frame::Frame;
+use crate::resume::{Missed, Pulled, Returned};
+use crate::sync::{Mutex, MutexGuard};
 use crate::transport::CloseReason;
 
-/// How many events a mailbox keeps (RIG).
-const EVENTS: usize = 200;
+mod state;
+
+use state::MailboxState;
 
 /// How far a client has read its mailbox. Events are numbered in the order in which they arrive: an
 /// event's id is not enough, because two sources may use the same id, and one source may use it
@@ -56,30 +57,6 @@ pub(crate) struct Mailbox {
     tokens: Mutex<Vec<Subject>>,
 }
 
-struct MailboxState {
-    events: VecDeque<Event>,
-    bytes: usize,
-    /// The cursor before the oldest event that is kept.
-    before: u64,
-    /// How many of these bytes [`Memory`](memory::Memory) has counted.
-    counted: usize,
-    close_reason: Option<CloseReason>,
-    last_poll: Instant,
-    /// The number of waiting polls.
-    parked: u64,
-    /// How many of them came through other nodes.
-    relayed: usize,
-    /// Answers that hold events and are not fully written.
-    in_flight: Vec<Arc<dyn AnswerInFlight>>,
-    delivered: u32,
-    dropped: u32,
-    /// Events handed over although the session was revoked. Must stay zero ("nothing after the
-    /// kill").
-    late: u32,
-    /// When a poll was last answered with an event.
-    last_payload: Option<std::time::Instant>,
-}
-
 /// An answer while its bytes are on their way to the client.
 pub trait AnswerInFlight: Send + Sync {
     /// Records that the answer holds events, and what decides when they may be written: `None` if
@@ -108,6 +85,9 @@ pub struct Batch {
     pub body: Bytes,
     /// The connection is closed; the client's cookies are of no further use.
     pub over: bool,
+    /// The id of the latest event that the client has got with this answer, for when the connection
+    /// is gone; `None` if events are not kept.
+    pub position: Option<EventId>,
 }
 
 /// Why a poll cannot be answered.
@@ -129,22 +109,7 @@ pub enum PollError {
 
 impl Mailbox {
     pub(crate) fn new(limit: usize) -> Self {
-        let state = MailboxState {
-            events: VecDeque::new(),
-            bytes: 0,
-            // Leaves half of the numbers to count with.
-            before: RandomState::new().hash_one(0) >> 1,
-            counted: 0,
-            close_reason: None,
-            last_poll: Instant::now(),
-            parked: 0,
-            relayed: 0,
-            in_flight: Vec::new(),
-            delivered: 0,
-            dropped: 0,
-            late: 0,
-            last_payload: None,
-        };
+        let state = MailboxState::new();
         let (fencing, tokens) = Default::default();
         Self { state: Mutex::new(state), arrived: Notify::new(), limit, fencing, tokens }
     }
@@ -163,22 +128,105 @@ impl Mailbox {
         self.tokens.lock()
     }
 
-    /// Keeps an event; the oldest ones are dropped to make room.
+    /// Keeps an event without a position; the oldest ones are dropped to make room.
     pub(crate) fn put(&self, event: &Event) {
+        self.put_at(event, EventPosition::default());
+    }
+
+    /// Keeps an event, if it is for the client now; the oldest ones are dropped to make room.
+    pub(crate) fn put_frame(&self, frame: &Frame) {
+        self.put_at(frame.event(), frame.position());
+    }
+
+    fn put_at(&self, event: &Event, position: EventPosition) {
         let mut state = self.state.lock();
-        if state.close_reason.is_some() {
+        if state.close_reason.is_some() || !state.takes(position) {
             return;
         }
-        state.bytes += event.json().len();
-        state.events.push_back(event.clone());
-        while state.events.len() > EVENTS || (state.bytes > self.limit && state.events.len() > 1) {
-            let oldest = state.events.pop_front().expect("there are several events");
-            state.bytes -= oldest.json().len();
-            state.before += 1;
-            state.dropped = state.dropped.saturating_add(1);
+        state.keep(event.clone(), position);
+        state.make_room(self.limit);
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    /// Records what the client has got, and what it still misses.
+    pub(crate) fn enter(&self, position: EventPosition, returned: Option<Box<Returned>>) {
+        let mut state = self.state.lock();
+        state.enter(position, returned);
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    /// Returns up to which position the client had got everything when it came.
+    pub(crate) fn start(&self) -> EventPosition {
+        self.state.lock().start()
+    }
+
+    pub(crate) fn with_returned<T>(&self, act: impl FnOnce(&mut Returned, EventPosition) -> T) -> Option<T> {
+        let mut state = self.state.lock();
+        let position = state.position();
+        state.returned.as_mut().map(|returned| act(returned, position))
+    }
+
+    /// Returns the position after which the client misses events that had to be dropped, if any
+    /// had to. The caller lets it get them.
+    pub(crate) fn take_overflow(&self, known: Option<Cursor>) -> Option<EventPosition> {
+        self.state.lock().take_overflow(known)
+    }
+
+    /// Lets the client be behind, as `change` says.
+    pub(crate) fn fall_behind(&self, change: impl FnOnce(Option<Box<Returned>>) -> Box<Returned>) {
+        let mut state = self.state.lock();
+        if state.close_reason.is_none() {
+            state.returned = Some(change(state.returned.take()));
+        }
+    }
+
+    /// Begins at this position, with the place to come back to when the mailbox is gone.
+    pub(crate) fn begin(&self, position: EventPosition, place: EventPosition) {
+        self.state.lock().begin(position, place);
+    }
+
+    /// Returns `true` if the client is behind, and there is room for more of what it missed. What it
+    /// has read is dropped to make room.
+    pub(crate) fn pulls(&self, known: Option<Cursor>) -> bool {
+        let mut state = self.state.lock();
+        if !state.is_behind() || state.close_reason.is_some() {
+            return false;
+        }
+        state.drop_known(known);
+        state.has_room(self.limit)
+    }
+
+    /// Lets `next` take the next missed events of a client that is behind. Returns `false` if it is
+    /// not behind, or the connection is closed.
+    pub(crate) fn pull_with(&self, next: impl FnOnce(&mut Returned) -> Pulled) -> bool {
+        let mut state = self.state.lock();
+        if !state.is_behind() || state.close_reason.is_some() {
+            return false;
+        }
+        let Some(returned) = &mut state.returned else { return false };
+        match next(returned) {
+            Pulled::Events(events, position) => {
+                for Missed { kept, place, .. } in events {
+                    // A part of the ring's memory would stay in use with it.
+                    let json = Bytes::copy_from_slice(&kept.json);
+                    // It was accepted once, by rules that may be stricter now.
+                    let Ok(event) = Event::from_json_with(json, ExtensionNames::Any) else { continue };
+                    state.keep_missed(event, place);
+                }
+                state.raise_position(position);
+            }
+            Pulled::Live(position, event, id) => {
+                returned.catch_up_ends();
+                let place = if id.is_some() { position } else { EventPosition::default() };
+                event.into_iter().for_each(|event| state.keep_missed(event, place));
+                state.raise_position(position);
+            }
         }
         drop(state);
         self.arrived.notify_waiters();
+        true
     }
 
     /// Drops all events; a waiting poll is answered with `last` alone.
@@ -187,13 +235,12 @@ impl Mailbox {
         // A mailbox that was drained is emptied too: what is left in it must not be handed over.
         let ended = state.close_reason.is_none();
         if ended || !state.close_reason.is_some_and(CloseReason::is_end_of_session) {
-            state.dropped = state.dropped.saturating_add(state.events.len() as u32);
+            state.dropped = state.dropped.saturating_add(state.len() as u32);
             state.close_reason = Some(reason);
-            state.before += state.events.len() as u64;
-            state.events.clear();
-            state.bytes = 0;
+            state.clear();
             state.last_poll = Instant::now();
-            state.events.push_back(last);
+            state.keep(last, EventPosition::default());
+            state.bytes = 0;
         }
         let withheld = state.in_flight.drain(..).filter(|answer| answer.withhold()).count() as u64;
         let requests = withheld + if ended { state.parked } else { 0 };
@@ -219,10 +266,8 @@ impl Mailbox {
     pub(crate) fn empty(&self, reason: CloseReason) {
         let mut state = self.state.lock();
         state.close_reason.get_or_insert(reason);
-        state.dropped = state.dropped.saturating_add(state.events.len() as u32);
-        state.before += state.events.len() as u64;
-        state.events.clear();
-        state.bytes = 0;
+        state.dropped = state.dropped.saturating_add(state.len() as u32);
+        state.clear();
         drop(state);
         self.arrived.notify_waiters();
     }
@@ -275,8 +320,9 @@ impl Mailbox {
         known: Option<Cursor>,
         wait: Duration,
         answer: Option<Arc<dyn AnswerInFlight>>,
-    ) -> Result<Batch, PollError> {
-        self.poll_up_to(usize::MAX, known, wait, answer).await
+        settled: impl Fn() -> EventPosition,
+    ) -> Result<(Batch, EventPosition), PollError> {
+        self.poll_up_to(usize::MAX, (known, wait), answer, settled).await
     }
 
     /// As [`Mailbox::poll`], for a client of another node: the answer has up to `limit` bytes. It
@@ -286,18 +332,19 @@ impl Mailbox {
         limit: usize,
         known: Option<Cursor>,
         wait: Duration,
-    ) -> Result<Batch, PollError> {
+        settled: impl Fn() -> EventPosition,
+    ) -> Result<(Batch, EventPosition), PollError> {
         let _relayed = Relayed::at(self).ok_or(PollError::TooMany)?;
-        self.poll_up_to(limit, known, wait, None).await
+        self.poll_up_to(limit, (known, wait), None, settled).await
     }
 
     async fn poll_up_to(
         &self,
         limit: usize,
-        known: Option<Cursor>,
-        wait: Duration,
+        (known, wait): (Option<Cursor>, Duration),
         answer: Option<Arc<dyn AnswerInFlight>>,
-    ) -> Result<Batch, PollError> {
+        settled: impl Fn() -> EventPosition,
+    ) -> Result<(Batch, EventPosition), PollError> {
         match self.close_reason() {
             Some(CloseReason::TokenExpired) => return Err(PollError::SessionExpired),
             Some(reason) if reason.is_end_of_session() => return Err(PollError::SessionKilled),
@@ -313,11 +360,13 @@ impl Mailbox {
             let fencing = self.fencing.get();
             let opened = fencing.map_or_else(Fence::default, |fencing| fencing.payload.clone()).changed();
             let answer = (answer.as_ref(), fencing);
-            if let Some(batch) = self.state.lock().batch_after(known, false, limit, answer) {
+            if let Some(batch) = self.state.lock().batch_after(known, None, limit, answer) {
                 return Ok(batch);
             }
             if timeout_at(deadline, select(arrived, opened)).await.is_err() {
-                let batch = self.state.lock().batch_after(known, true, limit, answer);
+                // Before the mailbox is looked at: what was delivered up to then is in it.
+                let settled = settled();
+                let batch = self.state.lock().batch_after(known, Some(settled), limit, answer);
                 return Ok(batch.expect("a forced batch is never none"));
             }
         }
@@ -358,93 +407,6 @@ impl<'m> Relayed<'m> {
 impl Drop for Relayed<'_> {
     fn drop(&mut self) {
         self.0.state.lock().relayed -= 1;
-    }
-}
-
-impl MailboxState {
-    /// Returns the answer, if there is one now. With `even_empty`, there always is.
-    fn batch_after(
-        &mut self,
-        known: Option<Cursor>,
-        even_empty: bool,
-        limit: usize,
-        (answer, fencing): (Option<&Arc<dyn AnswerInFlight>>, Option<&Fencing>),
-    ) -> Option<Batch> {
-        self.last_poll = Instant::now();
-        let over = self.close_reason.is_some();
-        let known = known.and_then(|Cursor(known)| usize::try_from(known.checked_sub(self.before)?).ok());
-        // A client with an older cursor has seen none of the kept events, and misses those that
-        // were dropped. RIG returns no events at all then (compatibility.md).
-        let start = known.filter(|known| *known <= self.events.len()).unwrap_or(0);
-        let is_payload = !self.close_reason.is_some_and(CloseReason::is_end_of_session);
-        let held = fencing.filter(|fencing| is_payload && !fencing.payload.is_open());
-        let end = if held.is_some() { start } else { self.events.len() };
-        if start == end && !even_empty && !over {
-            return None;
-        }
-        if let Some(fencing) = held.filter(|_| even_empty && start < self.events.len()) {
-            fencing.payload.note_held();
-        }
-        let range = self.fitting(start..end, limit);
-        self.note_handed_over(range.len() as u32, (answer, fencing));
-        // If the answer was cut, the rest comes with the next poll.
-        let over = over && range.end == end;
-        Some(self.batch(range, over))
-    }
-
-    /// Returns the answer with these events. The events behind them stay unread.
-    fn batch(&self, range: Range<usize>, over: bool) -> Batch {
-        let newest = range.end.checked_sub(1).and_then(|newest| self.events.get(newest));
-        Batch {
-            cursor: Cursor(self.before + range.end as u64),
-            body: body(newest.map_or(NO_EVENT, Event::id), self.events.range(range)),
-            over,
-        }
-    }
-
-    /// Returns the first of these events whose answer has up to `limit` bytes. An event that does
-    /// not fit into an answer of its own is dropped, so that those after it are not held up.
-    fn fitting(&mut self, events: Range<usize>, limit: usize) -> Range<usize> {
-        if limit == usize::MAX || events.is_empty() {
-            return events;
-        }
-        let mut bytes = body(NO_EVENT, [].into_iter()).len();
-        let fits = |event: &&Event| {
-            bytes += event.json().len() + 1;
-            // The id of the last event is in the answer once more.
-            bytes + id_json(event.id()).len() <= limit
-        };
-        match self.events.range(events.clone()).take_while(fits).count() {
-            0 => {
-                self.dropped = self.dropped.saturating_add(1);
-                events.start + 1..events.start + 1
-            }
-            fitting => events.start..events.start + fitting,
-        }
-    }
-
-    fn note_handed_over(
-        &mut self,
-        handed_over: u32,
-        (answer, fencing): (Option<&Arc<dyn AnswerInFlight>>, Option<&Fencing>),
-    ) {
-        if handed_over == 0 {
-            return;
-        }
-        if self.close_reason.is_some_and(CloseReason::is_end_of_session) {
-            // The farewell, and nothing else.
-            self.late += handed_over - 1;
-        } else {
-            self.delivered = self.delivered.saturating_add(handed_over);
-            self.last_payload = Some(std::time::Instant::now());
-            self.in_flight.retain(|answer| !answer.is_over());
-            if self.in_flight.len() >= IN_FLIGHT {
-                self.in_flight.remove(0).withhold();
-            }
-            // Under the lock that a termination takes: either it finds this answer, or it came
-            // first and dropped the events.
-            self.in_flight.extend(answer.inspect(|answer| answer.begin(fencing)).cloned());
-        }
     }
 }
 

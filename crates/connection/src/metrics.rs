@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use history::Gap;
 use memory::Memory;
 use metric::{Registry, Sampled};
 use parking_lot::RwLock;
@@ -11,6 +13,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use session::{Fence, Sessions};
 
+use crate::sequencer::Sequencer;
 use crate::transport::{CloseReason, Transport};
 
 /// An event type as a label, from a bounded set.
@@ -34,6 +37,26 @@ struct ByTransport {
 struct ByCloseReason {
     transport: Transport,
     reason: CloseReason,
+}
+
+metric::labels! {
+    /// Whether a client that came back has got what it missed.
+    pub(crate) enum ResumeResult {
+        /// It has got all of it.
+        Resumed = "resumed",
+        /// It was told of a gap.
+        Gap = "gap",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    result: ResumeResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByGap {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,6 +111,18 @@ metric::families! {
         /// Events for connections: each counts once for each connection that wants it, when it is
         /// accepted
         deliveries: Counter = "rig_deliveries_total";
+        /// Events kept for clients that come back
+        history_events: Sampled<Gauge> = "rig_history_events";
+        /// Bytes of the events kept and of what is stored beside them; at HISTORY_BYTES the oldest go
+        history_bytes: Sampled<Gauge> = "rig_history_bytes";
+        /// Age of the oldest event kept, in seconds; below HISTORY if events go for lack of room
+        history_oldest: Sampled<Gauge<f64, AtomicU64>> = "rig_history_oldest_seconds";
+        /// Clients that came back with the id of an event, by whether they got what they missed
+        resumes: Family<ByResult, Counter> = "rig_resumes_total";
+        /// Events that clients got after they came back
+        replayed: Counter = "rig_replayed_events_total";
+        /// Gaps that clients were told of, by reason
+        gaps: Family<ByGap, Counter> = "rig_gaps_total";
         /// Entries in the set now
         set_items_current: Sampled<Family<BySet, Gauge>> = "rig_distributed_set_items_current";
         /// Entries ever added to the set
@@ -166,6 +201,47 @@ impl Metrics {
         self.families.held_bytes.sample_with(move |gauge| {
             gauge.set(if fence.is_open() { 0 } else { held() as i64 });
         });
+    }
+
+    /// Sets what the metrics of recent events are sampled from.
+    pub(crate) fn watch_history(&self, sequencer: &Arc<Sequencer>) {
+        let families = &self.families;
+        families.history_events.sample_with({
+            let sequencer = sequencer.clone();
+            move |gauge| _ = gauge.set(sequencer.lock().len() as i64)
+        });
+        families.history_bytes.sample_with({
+            let sequencer = sequencer.clone();
+            move |gauge| _ = gauge.set(sequencer.lock().bytes() as i64)
+        });
+        families.history_oldest.sample_with({
+            let sequencer = sequencer.clone();
+            move |gauge| {
+                let oldest = sequencer.lock().oldest(Instant::now());
+                gauge.set(oldest.unwrap_or_default().as_secs_f64());
+            }
+        });
+        for result in [ResumeResult::Resumed, ResumeResult::Gap] {
+            drop(families.resumes.get_or_create(&ByResult { result }));
+        }
+        for reason in Gap::ALL.map(Gap::as_str) {
+            drop(families.gaps.get_or_create(&ByGap { reason }));
+        }
+    }
+
+    /// Counts events that a client got after it came back.
+    pub(crate) fn replayed(&self, events: usize) {
+        self.families.replayed.inc_by(events as u64);
+    }
+
+    /// Counts how a client has come back.
+    pub(crate) fn came_back(&self, result: ResumeResult) {
+        self.families.resumes.get_or_create(&ByResult { result }).inc();
+    }
+
+    /// Counts gaps that this number of clients is told of.
+    pub(crate) fn gaps(&self, gap: Gap, clients: usize) {
+        self.families.gaps.get_or_create(&ByGap { reason: gap.as_str() }).inc_by(clients as u64);
     }
 
     pub(crate) fn opened(&self, transport: Transport) {

@@ -58,7 +58,12 @@ impl<R: FnMut(&Connection, &[u8])> Owned<R> {
             match connection.flush(cx) {
                 next @ (Next::Over | Next::Farewell { .. }) => return Poll::Ready(next),
                 Next::Write if socket.poll_writable(cx).is_ready() => continue,
-                Next::Write | Next::Hold | Next::Read => {}
+                Next::Pull if connection.pull() => {
+                    // There may be much: others are served in between.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Next::Write | Next::Hold | Next::Pull | Next::Read => {}
             }
             // Reading finds out whether it failed.
             let _ = ready!(socket.poll_readable(cx));

@@ -4,11 +4,15 @@
 use std::sync::{Arc, Weak};
 
 use event::Event;
+use history::Ring;
 use session::{Expiry, Registration, SessionName, Subject};
 use subscription::{Interest, Subscription};
 
+use crate::commons::Commons;
 use crate::connection::Connection;
-use crate::frame::Frame;
+use crate::encoding::Encoding;
+use crate::resume::Resume;
+use crate::sync::uses_index;
 
 /// The limit of tokens of one connection. Each renewal adds one.
 pub(crate) const MAX_TOKENS: usize = 64;
@@ -16,7 +20,7 @@ pub(crate) const MAX_TOKENS: usize = 64;
 /// Registrations of a connection, undone with it.
 #[derive(Default)]
 pub(crate) struct Ties {
-    pub(crate) tokens: Vec<Registration>,
+    pub(crate) tokens: Box<[Registration]>,
     pub(crate) interest: Option<Interest<Weak<Connection>>>,
     /// The subscriptions as they were announced to the client: a JSON list.
     pub(crate) subscriptions: Box<str>,
@@ -50,18 +54,42 @@ impl Connection {
     pub(crate) fn begin(
         self: &Arc<Self>,
         subjects: &[Subject],
-        subscriptions: &[Subscription],
-        welcome: Event,
+        (subscriptions, mut resume): (&[Subscription], Resume),
+        welcome: &Event,
     ) -> Result<(), BindError> {
         let mut ties = self.ties().lock();
         if !subjects.is_empty() {
             self.fence();
         }
-        ties.tokens = self.bind(subjects)?;
+        ties.tokens = self.bind(subjects)?.into();
         self.keep_traces(&ties.tokens, subjects);
-        self.deliver(&Frame::new(welcome));
+        let index = &self.commons().index;
+        let subscribe = || {
+            uses_index();
+            index.subscribe(Arc::downgrade(self), subscriptions)
+        };
+        let Some(sequencer) = &self.commons().config.history else {
+            self.say(welcome, None);
+            self.announce(&mut ties, subscriptions);
+            ties.interest = Some(subscribe());
+            return Ok(());
+        };
+        let mut ring = sequencer.lock();
+        sequencer.want(&mut ring, subscriptions, index);
+        let gives_ids = resume.cursor.is_some()
+            || resume.ids_in_heartbeats
+            || self.encoding() == Some(Encoding::WebSocketIds);
+        let start = sequencer.start(&mut ring, &mut resume, subjects, subscriptions, index.extractors());
+        self.begin_at(start.position, start.place);
+        self.say(welcome, Some(&start.id));
         self.announce(&mut ties, subscriptions);
-        ties.interest = Some(self.commons().index.subscribe(Arc::downgrade(self), subscriptions));
+        // With the ring locked: what comes before is in the ring, what comes after is delivered.
+        ties.interest = Some(subscribe());
+        self.enter(sequencer, start);
+        drop(ring);
+        if gives_ids {
+            self.give_ids();
+        }
         Ok(())
     }
 
@@ -80,16 +108,47 @@ impl Connection {
         if self.close_reason().is_some() {
             return Err(BindError::Gone);
         }
-        self.renew(&mut ties.tokens, subjects)?;
+        let mut tokens = std::mem::take(&mut ties.tokens).into_vec();
+        let renewed = self.renew(&mut tokens, subjects);
+        ties.tokens = tokens.into();
+        renewed?;
         if !ties.tokens.is_empty() {
             self.fence();
         }
         self.keep_traces(&ties.tokens, subjects);
+        let Some(sequencer) = &self.commons().config.history else {
+            self.announce(&mut ties, subscriptions);
+            ties.interest.iter_mut().for_each(|interest| interest.replace(subscriptions));
+            return Ok(());
+        };
+        let index = &self.commons().index;
+        let mut ring = sequencer.lock();
+        sequencer.want(&mut ring, subscriptions, index);
         self.announce(&mut ties, subscriptions);
-        if let Some(interest) = &mut ties.interest {
-            interest.replace(subscriptions);
-        }
+        uses_index();
+        ties.interest.iter_mut().for_each(|interest| interest.replace(subscriptions));
+        self.select_anew(&mut ring, subjects, subscriptions);
         Ok(())
+    }
+
+    /// Lets a client that has come back get what it still misses with these subscriptions. Called
+    /// with the ring locked.
+    fn select_anew(&self, ring: &mut Ring, subjects: &[Subject], subscriptions: &[Subscription]) {
+        let Commons { config, index, .. } = self.commons();
+        let Some(sequencer) = &config.history else { return };
+        let of = (subjects, &**index.extractors());
+        let selected = self.with_returned(|returned, position| {
+            returned.select(sequencer, ring, position, subscriptions, of)
+        });
+        match selected {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => self.wake(),
+            Some(Err(gap)) => {
+                let head = ring.last();
+                self.set_position(head, None);
+                self.say_gap(sequencer, gap, head);
+            }
+        }
     }
 
     fn bind(self: &Arc<Self>, subjects: &[Subject]) -> Result<Vec<Registration>, BindError> {
@@ -135,13 +194,12 @@ impl Connection {
             tokens.retain(Registration::is_good);
         }
         tokens.append(&mut newer);
-        tokens.shrink_to_fit();
         Ok(())
     }
 
     fn announce(&self, ties: &mut Ties, subscriptions: &[Subscription]) {
         let data = serde_json::value::to_raw_value(subscriptions).expect("subscriptions are JSON");
-        self.deliver(&Frame::new(Event::of_rig("rig.subscriptions_set", Some(&data))));
+        self.say(&Event::of_rig("rig.subscriptions_set", Some(&data)), None);
         ties.subscriptions = data.into();
     }
 }

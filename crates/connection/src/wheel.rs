@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::connection::Connection;
+use crate::hub::Hub;
 
 /// Connections by the time of their next heartbeat. A connection stays in its slot: one turn is one
 /// interval.
@@ -33,8 +34,8 @@ impl Wheel {
         self.slots[self.now.load(Ordering::Relaxed)].lock().push(connection);
     }
 
-    /// Turns the wheel. Never returns.
-    pub(crate) async fn run(&self) {
+    /// Turns the wheel of this hub. Never returns.
+    pub(crate) async fn run(&self, hub: &Hub) {
         let mut ticks = interval(self.tick);
         // The first tick of an interval is immediate.
         ticks.tick().await;
@@ -43,18 +44,19 @@ impl Wheel {
             let slot = (self.now.load(Ordering::Relaxed) + 1) % self.slots.len();
             // The slot is swept before connections are added to it, so that a new one waits a whole
             // turn.
-            self.sweep(slot).await;
+            self.sweep(slot, hub).await;
             self.now.store(slot, Ordering::Relaxed);
         }
     }
 
-    async fn sweep(&self, slot: usize) {
+    async fn sweep(&self, slot: usize, hub: &Hub) {
         let mut connections = std::mem::take(&mut *self.slots[slot].lock());
         connections.retain(|connection| connection.strong_count() > 0);
         for chunk in connections.chunks(AT_ONCE) {
+            let settled = hub.settled_positions();
             for connection in chunk {
                 if let Some(connection) = connection.upgrade() {
-                    connection.heartbeat();
+                    connection.heartbeat(settled[hub.lanes().lane_of(&connection)]);
                 }
             }
             tokio::task::yield_now().await;

@@ -16,10 +16,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
+use history::EventPosition;
 use session::{Ending, Fence};
 
 use crate::compact_instant::CompactInstant;
 use crate::outbox::{Kind, Outbox};
+use crate::resume::Returned;
 use crate::transport::CloseReason;
 
 /// Where bytes go: a socket, or a stand-in in tests. Never blocks.
@@ -47,6 +49,13 @@ pub(crate) struct Writer {
     /// The termination of the session, held until the client is gone: its duration counts up to
     /// then.
     ending: Option<Arc<Ending>>,
+    /// The latest position of which the client has got everything. Events up to it are not for it.
+    position: EventPosition,
+    /// Set for a while if the client has come back. While it is behind, events with a position are
+    /// not delivered.
+    returned: Option<Box<Returned>>,
+    /// Whether heartbeats have ids.
+    ids_in_heartbeats: bool,
 }
 
 /// What has happened to the events of a connection.
@@ -99,6 +108,8 @@ pub(crate) enum Pushed {
 pub(crate) enum Next {
     /// Nothing is queued.
     Read,
+    /// Nothing is queued, and the client is behind: take more from the ring.
+    Pull,
     /// Wait until the socket takes more.
     Write,
     /// Wait until the fence opens, or the connection is closed: the owner is woken then.
@@ -138,6 +149,9 @@ impl Writer {
             tally: Tally::default(),
             last_payload: None,
             ending: None,
+            position: EventPosition::default(),
+            returned: None,
+            ids_in_heartbeats: false,
         }
     }
 
@@ -310,6 +324,7 @@ impl Writer {
         if self.phase != Phase::Open {
             return false;
         }
+        self.returned = None;
         self.outbox.push(farewell, Kind::Control, 0);
         self.phase = Phase::Closing(reason);
         true
@@ -342,6 +357,7 @@ impl Writer {
             return;
         }
         let reason = self.reason().unwrap_or(reason);
+        self.returned = None;
         self.tally.dropped = self.tally.dropped.saturating_add(self.outbox.clear() as u32);
         self.phase = Phase::Aborted(reason);
         if let Some(sink) = sink {
@@ -364,6 +380,7 @@ impl Writer {
         match (self.phase, written) {
             (Phase::Aborted(_), _) => Next::Over,
             (_, Written::UpToFence) => Next::Hold,
+            (Phase::Open, Written::All) if self.is_behind() => Next::Pull,
             (Phase::Open, Written::All) => Next::Read,
             (Phase::Open, Written::UpToBlock) => Next::Write,
             (Phase::Closing(_), written) => Next::Farewell { flushed: written == Written::All },
@@ -431,6 +448,69 @@ impl Writer {
         }
     }
 
+    /// Returns `true` if an event at this position is for the client now; 0: it has no position.
+    #[inline(always)] // into `deliver_all`: it is called for every event of every client
+    pub(crate) fn takes(&self, position: EventPosition) -> bool {
+        let is_new = position > self.position && !self.is_behind();
+        is_new || position == EventPosition::default()
+    }
+
+    /// Records that the client has got everything up to this position.
+    pub(crate) fn enter(&mut self, position: EventPosition, returned: Option<Box<Returned>>) {
+        self.position = self.position.max(position);
+        self.returned = returned;
+    }
+
+    #[inline(always)] // into `deliver_all`: it is called for every event of every client
+    fn is_behind(&self) -> bool {
+        self.returned.as_ref().is_some_and(|returned| returned.is_behind())
+    }
+
+    /// Returns `true` if the client keeps its cursor for now: see
+    /// [`Returned::awaits_subscriptions`].
+    #[inline(always)] // into `deliver_all`: it is called for every event of every client
+    pub(crate) fn awaits_subscriptions(&self) -> bool {
+        self.returned.as_ref().is_some_and(|returned| returned.awaits_subscriptions())
+    }
+
+    /// Records that the client has got the event at this position; 0: it has no position.
+    #[inline(always)] // into `deliver_all`: it is called for every event of every client
+    pub(crate) fn note_position(&mut self, position: EventPosition) {
+        self.position = self.position.max(position);
+    }
+
+    /// Returns the latest position of which the client has got everything.
+    pub(crate) fn position(&self) -> EventPosition {
+        self.position
+    }
+
+    pub(crate) fn returned(&mut self) -> Option<&mut Returned> {
+        self.returned.as_deref_mut()
+    }
+
+    /// Returns `true` if the client is behind, and more can be taken from the ring for it.
+    pub(crate) fn pulls(&self) -> bool {
+        self.is_behind() && self.outbox.is_empty() && self.phase == Phase::Open
+    }
+
+    /// Gives heartbeats ids.
+    pub(crate) fn give_ids(&mut self) {
+        self.ids_in_heartbeats = true;
+    }
+
+    /// Returns the position of a heartbeat, if it has one: all events up to `settled` were
+    /// delivered to the connections that want them.
+    pub(crate) fn heartbeat_position(&mut self, settled: EventPosition) -> Option<EventPosition> {
+        self.returned.take_if(|returned| returned.is_over());
+        let returned = self.returned.as_ref();
+        let waits = returned.is_some_and(|returned| returned.is_behind() || returned.awaits_subscriptions());
+        if !self.ids_in_heartbeats || waits || !self.outbox.is_empty() {
+            return None;
+        }
+        self.position = self.position.max(settled);
+        Some(self.position)
+    }
+
     /// Wakes `cx` when there is something to do.
     pub(crate) fn wait(&mut self, cx: &Context<'_>) {
         match &mut self.waker {
@@ -439,7 +519,8 @@ impl Writer {
         }
     }
 
-    fn wake(&mut self) {
+    /// Wakes the owner of the socket.
+    pub(crate) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

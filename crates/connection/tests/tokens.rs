@@ -21,7 +21,12 @@ fn hub(node: Incarnation) -> Arc<Hub> {
 
 fn open(hub: &Arc<Hub>) -> Arc<Connection> {
     let client = Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None };
-    let opening = Opening { subjects: Vec::new(), client, subscriptions: Vec::new() };
+    let opening = Opening {
+        subjects: Vec::new(),
+        client,
+        subscriptions: Vec::new(),
+        resume: rig_connection::Resume::default(),
+    };
     hub.open_stream(opening, Encoding::SsePlain, Default::default()).expect("the hub is open")
 }
 

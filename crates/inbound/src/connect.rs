@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use auth::{CheckRequest, Credential, TokenPlace};
 use bytes::Bytes;
-use connection::{Client, OpenError, Opening, Socket, Transport};
+use connection::{Client, OpenError, Opening, Resume, Socket, Transport};
 use governor::clock::Clock;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
@@ -16,6 +16,7 @@ use crate::answer::JSON;
 use crate::error::{ConnectError, ForeignPage, ListError};
 use crate::identity::VerifiedTokens;
 use crate::port::{InboundRequest, Shared};
+use crate::resume::resume;
 
 /// Returns the list of subscriptions in the query of a request that connects.
 fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
@@ -23,14 +24,16 @@ fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
 }
 
 impl Shared {
-    /// Performs all checks before a connection is opened, including the slow ones.
+    /// Performs all checks before a connection is opened, including the slow ones. `position` is
+    /// where an earlier mailbox of the client stood.
     pub(crate) async fn prepare(
         &self,
         asked: &InboundRequest,
         transport: Transport,
+        position: Option<Box<str>>,
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
-        let prepared = self.try_prepare(asked, transport, body).await;
+        let prepared = self.try_prepare(asked, transport, position, body).await;
         if let Err(error) = &prepared {
             self.metrics.refused(error.reason());
         }
@@ -50,6 +53,7 @@ impl Shared {
         &self,
         asked: &InboundRequest,
         transport: Transport,
+        position: Option<Box<str>>,
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
         let InboundRequest { request, peer } = asked;
@@ -95,10 +99,18 @@ impl Shared {
                 subscriptions.push(subscription);
             }
         }
+        let mut resume = if self.keeps_history() {
+            resume(headers, query.unwrap_or_default(), position, list.is_some())
+        } else {
+            Resume::default()
+        };
         // Before the client hears that it is subscribed.
         self.node.want(subscriptions.iter().map(Subscription::event_type)).await;
+        if let Some(cursor) = &resume.cursor {
+            resume.elsewhere = self.node.missed_elsewhere(cursor, &subscriptions, resume.is_complete).await;
+        }
         let client = Client { address: peer.address, user_agent: user_agent(headers) };
-        Ok(Opening { subjects: identity.subjects, subscriptions, client })
+        Ok(Opening { subjects: identity.subjects, subscriptions, client, resume })
     }
 
     /// Counts a connection that was not opened although the checks passed. Returns the reason.

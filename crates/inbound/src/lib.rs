@@ -13,6 +13,7 @@ mod longpolling;
 mod poll_cookies;
 mod port;
 mod relay;
+mod resume;
 mod routes;
 mod sse;
 mod subscriptions;

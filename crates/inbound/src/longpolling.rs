@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use auth::{Cors, Sender};
-use connection::{AnswerInFlight, Batch, Connection, Fencing, PollError, Transport, last_batch};
+use connection::{AnswerInFlight, Batch, CloseReason, Connection, Fencing, PollError, Transport, last_batch};
 use http::{HeaderValue, Response, StatusCode};
 use listener::{Body, Gate, RefusalReason, retry_after};
 use session::Cause;
@@ -33,7 +33,8 @@ async fn respond(
     sender: Sender<'_>,
     body: Result<(), ConnectError>,
 ) -> Result<Response<Body>, ConnectError> {
-    let mut cookies = PollCookies::new(asked.request.headers(), sender, asked.peer.secure);
+    let mut cookies =
+        PollCookies::new(asked.request.headers(), sender, asked.peer.secure, shared.keeps_history());
     // If `CORS` names no origin, each page has its own connections.
     let is_foreign = match sender {
         Sender::Page(_) if shared.config.cors.is_any() => false,
@@ -57,10 +58,14 @@ async fn respond(
         }
     }
     cookies.select_new();
-    let opening = shared.prepare(asked, Transport::LongPolling, body).await?;
+    let opening = shared.prepare(asked, Transport::LongPolling, cookies.position(), body).await?;
+    let is_resumed = opening.resume.ids_in_heartbeats && opening.resume.cursor.is_some();
     let connection = shared.hub.open_longpolling(opening).map_err(|error| shared.refused(error))?;
-    let mut response = answer(StatusCode::OK, JSON, r#""ok""#);
+    // A page cannot see its cookies: this lets it know that `rig.resumed` or `rig.gap` will come.
+    let body = if is_resumed { r#"{"resume":true}"# } else { r#""ok""# };
+    let mut response = answer(StatusCode::OK, JSON, body);
     cookies.set(&shared.hub, &connection, &FIRST_EVENT, response.headers_mut());
+    cookies.set_position(shared.hub.position_of(&connection), response.headers_mut());
     Ok(response)
 }
 
@@ -110,11 +115,16 @@ pub(crate) fn answer_poll(
     match batch {
         Ok(batch) => {
             let mut response = answer(StatusCode::OK, JSON, batch.body);
-            if batch.over {
-                cookies.clear(response.headers_mut());
-            } else {
-                cookies.set(&shared.hub, connection, &batch.cursor, response.headers_mut());
+            let headers = response.headers_mut();
+            match connection.close_reason() {
+                Some(CloseReason::SessionKilled | CloseReason::SessionDisconnected) if batch.over => {
+                    cookies.clear_all(headers);
+                    return response;
+                }
+                _ if batch.over => cookies.clear(headers),
+                _ => cookies.set(&shared.hub, connection, &batch.cursor, headers),
             }
+            cookies.set_position(batch.position, headers);
             response
         }
         Err(error) => {
@@ -127,7 +137,10 @@ pub(crate) fn answer_poll(
             match error {
                 // The connection is open.
                 PollError::TooMany => retry_after(response.headers_mut(), 1),
-                _ => cookies.clear(response.headers_mut()),
+                PollError::SessionKilled => cookies.clear_all(response.headers_mut()),
+                PollError::SessionExpired | PollError::NotLongPolling => {
+                    cookies.clear(response.headers_mut())
+                }
             }
             response
         }
@@ -137,7 +150,10 @@ pub(crate) fn answer_poll(
 /// Returns the answer to a poll whose session was terminated while it was waiting.
 pub(crate) fn farewell(cookies: &PollCookies<'_>, cause: Cause) -> Response<Body> {
     let mut response = answer(StatusCode::OK, JSON, last_batch(cause));
-    cookies.clear(response.headers_mut());
+    match cause {
+        Cause::Revoked | Cause::Disconnected => cookies.clear_all(response.headers_mut()),
+        Cause::Expired => cookies.clear(response.headers_mut()),
+    }
     response
 }
 

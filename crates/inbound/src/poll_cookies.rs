@@ -1,5 +1,5 @@
-//! The cookies of long polling (RIG), which name a connection and the last event that its page
-//! received.
+//! The cookies of long polling, which name a connection and the last event that its page received
+//! (RIG), and where its page stands if the connection is gone.
 //!
 //! Browsers send them with the requests of any page. So a connection token is bound to the origin
 //! of the page that opened the connection: another page cannot poll with it, and gets cookies with
@@ -9,17 +9,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use auth::{Sender, cookies};
-use connection::{Connection, Cursor, Hub, Located};
+use connection::{Connection, Cursor, EventId, Hub, Located};
 use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
-use percent_encoding::percent_decode;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode, percent_encode};
 use seal::Incarnation;
+
+use crate::resume::cursor_of;
 
 /// The value of `last_event_id` before the first event (RIG).
 pub(crate) const FIRST_EVENT: &str = "first_event";
 
 const CONNECTION_TOKEN: &str = "connection_token";
 const LAST_EVENT_ID: &str = "last_event_id";
+const POSITION: &str = "position";
 
 /// Limit of the bytes of an origin in the name of a cookie.
 const MAX_SUFFIX: usize = 100;
@@ -58,17 +61,20 @@ pub(crate) struct PollCookies<'r> {
     /// The attributes that make browsers send the cookies for pages of other sites too; only over
     /// TLS.
     attributes: &'static str,
+    /// The name of the cookie of the position; `None` if there are no positions.
+    position: Option<String>,
 }
 
 impl<'r> PollCookies<'r> {
-    pub(crate) fn new(headers: &'r HeaderMap, sender: Sender<'r>, secure: bool) -> Self {
+    pub(crate) fn new(headers: &'r HeaderMap, sender: Sender<'r>, secure: bool, keeps_history: bool) -> Self {
         let page = match sender {
             Sender::Unnamed | Sender::Own => b"",
             Sender::Page(origin) => origin.as_bytes(),
             Sender::Hidden => b"null",
         };
         let attributes = if secure { "; SameSite=None; Secure" } else { "" };
-        Self { headers, page, suffix: String::new(), attributes }
+        let position = keeps_history.then(|| position_name(page));
+        Self { headers, page, suffix: String::new(), attributes, position }
     }
 
     /// Returns `true` if the request names a connection, of whatever page.
@@ -135,7 +141,13 @@ impl<'r> PollCookies<'r> {
         cookies(self.headers, &format!("{LAST_EVENT_ID}{}", self.suffix)).find_map(cursor)
     }
 
-    /// Sets both cookies. RIG's `last_event_id` is the publisher's id of the newest event; here it
+    /// Returns the cursor with which a new connection of the page continues an earlier one.
+    pub(crate) fn position(&self) -> Option<Box<str>> {
+        let values = cookies(self.headers, self.position.as_deref()?);
+        values.map(without_quotes).find(|value| !value.is_empty()).map(cursor_of)
+    }
+
+    /// Sets RIG's cookies. RIG's `last_event_id` is the publisher's id of the newest event; here it
     /// is a cursor, in RIG's quotes, because ids of publishers are neither unique nor ordered.
     pub(crate) fn set(
         &self,
@@ -150,6 +162,22 @@ impl<'r> PollCookies<'r> {
         self.append(answer, format!("{LAST_EVENT_ID}{suffix}=\"{cursor}\"; path=/; HttpOnly{attributes}"));
     }
 
+    /// Sets the cookie of the position, if there is one.
+    pub(crate) fn set_position(&self, position: Option<EventId>, answer: &mut HeaderMap) {
+        if let (Some(name), Some(position)) = (&self.position, position) {
+            self.append(answer, format!("{name}={position}; path=/; HttpOnly{}", self.attributes));
+        }
+    }
+
+    /// Clears all cookies: what follows must not continue this connection.
+    pub(crate) fn clear_all(&self, answer: &mut HeaderMap) {
+        self.clear(answer);
+        if let Some(name) = &self.position {
+            self.append(answer, format!("{name}=; path=/; HttpOnly; Max-Age=0{}", self.attributes));
+        }
+    }
+
+    /// Clears RIG's cookies: the connection is closed, and a new one may continue it.
     pub(crate) fn clear(&self, answer: &mut HeaderMap) {
         let Self { suffix, attributes, .. } = self;
         for name in [CONNECTION_TOKEN, LAST_EVENT_ID] {
@@ -159,8 +187,24 @@ impl<'r> PollCookies<'r> {
 
     fn append(&self, answer: &mut HeaderMap, cookie: String) {
         answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        answer.append(SET_COOKIE, cookie.parse().expect("tokens, cursors and suffixes are plain ASCII"));
+        answer.append(SET_COOKIE, cookie.parse().expect("names, tokens, cursors and ids are plain ASCII"));
     }
+}
+
+/// Returns the name of the cookie of the position for a page. Each page has its own one, from the
+/// first connection on: another page could find out when this one has polled last.
+fn position_name(page: &[u8]) -> String {
+    if page.is_empty() {
+        return POSITION.to_owned();
+    }
+    let page = &page[..page.len().min(MAX_SUFFIX)];
+    format!("{POSITION}-{}", percent_encode(page, NON_ALPHANUMERIC))
+}
+
+/// Returns a value without the quotes that some clients add (RFC 6265, section 4.1.1).
+fn without_quotes(value: &[u8]) -> &[u8] {
+    let value = value.strip_prefix(b"\"").unwrap_or(value);
+    value.strip_suffix(b"\"").unwrap_or(value)
 }
 
 /// Returns the cursor in a cookie; `None` if the gateway has not set it, and the page has received
@@ -172,6 +216,72 @@ fn cursor(value: &[u8]) -> Option<Cursor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn position_in(cookie: &'static str, sender: Sender<'_>, keeps_history: bool) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::COOKIE, HeaderValue::from_static(cookie));
+        let position = PollCookies::new(&headers, sender, false, keeps_history).position();
+        position.map(String::from)
+    }
+
+    #[test]
+    fn r27_each_page_has_its_own_position() {
+        let cookie = "position=own; position-http%3A%2F%2Fa%2Eb=dot; position-http%3A%2F%2Fa%2Db=dash; position-null=n";
+        let [dot, dash, other] = ["http://a.b", "http://a-b", "http://a"].map(HeaderValue::from_static);
+        for (sender, expected) in [
+            (Sender::Own, Some("own")),
+            (Sender::Unnamed, Some("own")),
+            (Sender::Page(&dot), Some("dot")),
+            (Sender::Page(&dash), Some("dash")),
+            (Sender::Page(&other), None),
+            (Sender::Hidden, Some("n")),
+        ] {
+            assert_eq!(position_in(cookie, sender, true).as_deref(), expected, "{sender:?}");
+            assert_eq!(position_in(cookie, sender, false), None, "{sender:?}");
+        }
+    }
+
+    #[test]
+    fn r27_a_position_is_a_cursor_whatever_it_contains() {
+        for (cookie, expected) in [
+            ("position=x", Some("x")),
+            ("position=\"x\"", Some("x")),
+            ("a=b; position=; position=y", Some("y")),
+            ("position=", None),
+            ("position=\"\"", None),
+            ("position", None),
+            ("Position=x; last_event_id=7", None),
+            ("position=a b=c%00", Some("a b=c%00")),
+        ] {
+            assert_eq!(position_in(cookie, Sender::Own, true).as_deref(), expected, "{cookie}");
+        }
+        let long: &'static str = Box::leak(format!("position={}", "x".repeat(10_000)).into());
+        assert_eq!(position_in(long, Sender::Own, true).as_deref(), Some("too long"));
+    }
+
+    #[test]
+    fn r27_a_kill_clears_the_position_and_another_end_does_not() {
+        let headers = HeaderMap::new();
+        let page = HeaderValue::from_static("http://a.b");
+        let set_cookies = |keeps_history, is_killed: bool| {
+            let mut answer = HeaderMap::new();
+            let cookies = PollCookies::new(&headers, Sender::Page(&page), true, keeps_history);
+            if is_killed {
+                cookies.clear_all(&mut answer)
+            } else {
+                cookies.clear(&mut answer)
+            }
+            let values = answer.get_all(SET_COOKIE).into_iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let of_rig = set_cookies(false, false);
+        assert_eq!(of_rig.len(), 2);
+        assert_eq!(set_cookies(true, false), of_rig);
+        assert_eq!(set_cookies(false, true), of_rig);
+        let position = "position-http%3A%2F%2Fa%2Eb=; path=/; HttpOnly; Max-Age=0; SameSite=None; Secure";
+        let all = [&of_rig[..], &[position.to_owned()]].concat();
+        assert_eq!(set_cookies(true, true), all);
+    }
 
     #[test]
     fn f45_an_invalid_cursor_counts_as_missing() {

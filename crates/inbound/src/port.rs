@@ -94,6 +94,11 @@ impl InboundRequest {
 }
 
 impl Shared {
+    /// Returns `true` if events have ids, with which clients can come back.
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.hub.config().history.is_some()
+    }
+
     /// Reads a complete body. The second value counts its bytes until it is dropped.
     pub(crate) async fn read<B>(&self, body: B) -> Result<(Bytes, Option<CountedBody>), BodyError>
     where

@@ -41,7 +41,7 @@ use crate::subscriptions;
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The bytes of an answer that are neither its body nor copied from the request: the names of
-/// headers, a connection token, a cursor.
+/// headers, a connection token, a cursor, an id.
 const HEAD: usize = 2 << 10;
 
 /// The headers that the sender of a request is determined from.
@@ -121,7 +121,7 @@ pub(crate) async fn poll(
         Err(Unanswered::Busy) => Some(text(NodeBusy::STATUS, NodeBusy)),
         Err(Unanswered::Barred) => {
             let mut response = text(StatusCode::FORBIDDEN, connection::PollError::SessionKilled);
-            cookies.clear(response.headers_mut());
+            cookies.clear_all(response.headers_mut());
             Some(response)
         }
         Err(Unanswered::Terminated(cause)) => Some(farewell(cookies, cause)),
@@ -314,7 +314,8 @@ async fn subscriptions_for_peer(
 /// Returns the connection of this node that is polled, and the cookies that name it.
 fn polled<'r>(shared: &Shared, request: &'r RelayedRequest) -> Option<(Arc<Connection>, PollCookies<'r>)> {
     let RelayedRequest { uri, secure, headers, .. } = request;
-    let mut cookies = PollCookies::new(headers, Sender::of(uri, headers, *secure), *secure);
+    let sender = Sender::of(uri, headers, *secure);
+    let mut cookies = PollCookies::new(headers, sender, *secure, shared.keeps_history());
     cookies
         .find(&shared.hub)
         .into_iter()

@@ -26,7 +26,7 @@ pub(crate) async fn connect(shared: &Shared, asked: InboundRequest) -> Answer {
 
 async fn open(shared: &Shared, mut asked: InboundRequest) -> Result<Answer, ConnectError> {
     let body = shared.without_body(&mut asked).await;
-    let opening = shared.prepare(&asked, Transport::Sse, body).await?;
+    let opening = shared.prepare(&asked, Transport::Sse, None, body).await?;
     let headers = headers_for(shared, &asked);
     if !asked.peer.takeover {
         let connection = shared

@@ -1,6 +1,6 @@
 //! `GET /_rig/v1/connection/ws`.
 
-use connection::{Accept, Encoding, Transport};
+use connection::{Accept, Transport};
 use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use listener::{Answer, Raw};
@@ -11,7 +11,9 @@ use crate::error::ConnectError;
 use crate::port::{InboundRequest, Shared};
 
 pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Answer {
-    let accept = match Accept::new(asked.request.headers()) {
+    let headers = asked.request.headers();
+    let accept = if shared.keeps_history() { Accept::with_ids(headers) } else { Accept::new(headers) };
+    let accept = match accept {
         Ok(accept) if asked.peer.takeover => accept,
         // HTTP/2 does not support this kind of upgrade (RFC 9113, section 8.6).
         Ok(_) => return upgrade_required(),
@@ -37,10 +39,10 @@ pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Answe
 
 async fn open(shared: &Shared, asked: &mut InboundRequest, accept: &Accept) -> Result<Answer, ConnectError> {
     let body = shared.without_body(asked).await;
-    let opening = shared.prepare(asked, Transport::WebSocket, body).await?;
+    let opening = shared.prepare(asked, Transport::WebSocket, None, body).await?;
     let connection = shared
         .hub
-        .open_stream(opening, Encoding::WebSocket, accept.head())
+        .open_stream(opening, accept.encoding(), accept.head())
         .map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {
         let socket = socket(raw.stream, raw.permit);

@@ -139,6 +139,17 @@ impl Node {
         peers.ask(life, marked(room.mark(), request), within).await
     }
 
+    /// Sends a question about clients that have gone from one node to another.
+    pub(crate) async fn ask_elsewhere_of(
+        &self,
+        life: Incarnation,
+        question: &[u8],
+        within: Duration,
+    ) -> Result<Bytes, AskError> {
+        let peers = self.peers().ok_or(AskError::Gone)?;
+        peers.ask(life, marked(ELSEWHERE, question), within).await
+    }
+
     /// Returns the other lives that may have a lease; none without peers.
     pub fn peer_lives(&self) -> Vec<Incarnation> {
         self.peers().map_or_else(Vec::new, |peers| peers.lives())
@@ -154,6 +165,9 @@ impl Node {
         let Some((mark, _)) = request.split_first() else { return no_answer() };
         if *mark == Self::LISTING {
             return self.clone().answer_gathering(request.slice(1..)).boxed();
+        }
+        if *mark == ELSEWHERE {
+            return self.clone().answer_elsewhere(request.slice(1..)).boxed();
         }
         match self.handler(*mark) {
             Some(handler) => handler.handle(request.slice(1..)),
@@ -173,6 +187,9 @@ impl Node {
         self.handlers()[room as usize].get()?.upgrade()
     }
 }
+
+/// The first byte of questions about clients that have gone from one node to another.
+const ELSEWHERE: u8 = b'e';
 
 fn no_answer() -> BoxFuture<'static, Bytes> {
     std::future::ready(Bytes::new()).boxed()

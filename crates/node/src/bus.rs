@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use event::Event;
 use futures_util::future::BoxFuture;
+use seal::Incarnation;
 use session::{Revocation, RevocationId};
 
 use crate::node::Node;
@@ -16,16 +17,32 @@ use crate::spread::Spread;
 /// every node as soon as it can be reached, those on one id in order: the order of a stream that
 /// all nodes follow.
 pub trait Bus: Send + Sync + 'static {
-    /// Offers an event that was published at this node to the others. Never blocks.
+    /// Offers an event that was published at this node to the others. Never blocks. Called when the
+    /// event takes its position at this node, so that stamps and positions have one order.
     fn offer(&self, event: &Event) -> Offered;
 
-    /// Queues an event that was published at this node for the others, as soon as the queue has
-    /// room and the others can be reached.
-    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()>;
+    /// Waits until the queue to the others has room for an event that is published at this node,
+    /// and the others can be reached. Returns its place, which is taken when the event takes its
+    /// position.
+    fn reserve<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, Reservation>;
 
-    /// Resolves when every event that was [queued](Bus::queue) before has been received by what
-    /// carries it to the others.
+    /// Resolves when every event that has taken its [place](Bus::reserve) before has been received
+    /// by what carries it to the others.
     fn flushed(&self) -> BoxFuture<'_, ()>;
+
+    /// Returns the bucket in which events of a type are numbered; `None` if they are not.
+    fn bucket_of(&self, _event_type: &str) -> Option<u16> {
+        None
+    }
+
+    /// Returns the last stamp that this node has given in each of these buckets.
+    fn own_stamps(&self, _buckets: &[u16]) -> Vec<Stamp> {
+        Vec::new()
+    }
+
+    /// Has the others learn soon which stamps this node has given last in these buckets. What
+    /// they received before that is all that they will receive up to there.
+    fn send_heads(&self, _buckets: Vec<u16>) {}
 
     /// Makes sure that events of these types come from the other nodes from now on.
     fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()>;
@@ -69,7 +86,8 @@ pub trait Bus: Send + Sync + 'static {
     fn leave(&self) -> BoxFuture<'_, ()>;
 
     /// Passes what the other nodes send to `node`: events to [`Node::publish`] with
-    /// [`EventOrigin::Peer`](crate::EventOrigin::Peer), operations to [`Node::enforce`] and
+    /// [`EventOrigin::Peer`](crate::EventOrigin::Peer), one after the other, what was lost of them
+    /// to [`Node::lost`], operations to [`Node::enforce`] and
     /// [`Node::record`], receipts to [`Node::receive_receipt`]. Never returns.
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()>;
 }
@@ -77,11 +95,34 @@ pub trait Bus: Send + Sync + 'static {
 /// What the bus did with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offered {
-    /// It was queued for the other nodes.
-    Taken,
-    /// The queue to the other nodes is full, so they miss the event.
-    Full,
+    /// It was queued for the other nodes, with this stamp if the bus gives any.
+    Taken(Option<Stamp>),
+    /// The queue to the other nodes is full, so they miss the event that has this stamp.
+    Full(Option<Stamp>),
 }
+
+/// Names an event at all nodes: its publisher, and its number among those of that publisher and
+/// bucket, without holes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// The life of the node where it was published.
+    pub life: Incarnation,
+    /// What its type is hashed to.
+    pub bucket: u16,
+    /// Its number, from 1 on.
+    pub number: u64,
+}
+
+impl Stamp {
+    /// Returns whether both are of one publisher and bucket.
+    pub fn is_of(&self, other: &Self) -> bool {
+        (self.life, self.bucket) == (other.life, other.bucket)
+    }
+}
+
+/// A place in the queue to the other nodes. Calling it takes the place, and returns the stamp of
+/// the event if the bus gives any.
+pub type Reservation = Box<dyn FnOnce() -> Option<Stamp> + Send>;
 
 /// Another revocation with the same id was first in the stream. It replaces this one at every node,
 /// here too.

@@ -8,6 +8,7 @@
 
 mod ask;
 mod bus;
+mod elsewhere;
 mod forecast;
 mod gathering;
 #[cfg(any(test, feature = "in-memory"))]
@@ -27,7 +28,7 @@ mod spread;
 mod tasks;
 
 pub use ask::{AskError, PeerHandler, PeerRoom, Peers, Replies};
-pub use bus::{Bus, IdTaken, NoQuorum, Offered};
+pub use bus::{Bus, IdTaken, NoQuorum, Offered, Reservation, Stamp};
 pub use connection::{Admission, Description, TooLarge};
 pub use forecast::Forecast;
 pub use gathering::{ConnectionPlace, GatheredSession, GatheredSessions};

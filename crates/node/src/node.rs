@@ -8,6 +8,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use crate::ask::{PeerHandler, PeerRoom, Peers};
 use crate::bus::Bus;
+use crate::elsewhere::{Elsewhere, Ledger};
 use crate::lease::Lease;
 use crate::source::Source;
 
@@ -25,6 +26,7 @@ struct Rooms {
     /// The rooms that answer requests of other nodes, held weakly: they hold this node.
     handlers: [OnceLock<Weak<dyn PeerHandler>>; PeerRoom::COUNT],
     sources: OnceLock<Sources>,
+    elsewhere: Elsewhere,
 }
 
 /// Where events come from, other than by HTTP.
@@ -61,8 +63,8 @@ impl Node {
     /// Creates a node over its sessions and their connections. Without a `cluster` it has no peers.
     pub fn new(sessions: Sessions, hub: Arc<Hub>, cluster: Option<Cluster>) -> Self {
         let inherited = cluster.as_ref().map_or(0, |_| sessions.log().unshared_count());
-        let (handlers, sources) = Default::default();
-        Self(Arc::new(Rooms { sessions, hub, cluster, inherited, handlers, sources }))
+        let (handlers, sources, elsewhere) = Default::default();
+        Self(Arc::new(Rooms { sessions, hub, cluster, inherited, handlers, sources, elsewhere }))
     }
 
     /// Sets where events come from, other than by HTTP; once, before [`Node::spawn`]. If they
@@ -141,6 +143,14 @@ impl Node {
 
     pub(crate) fn bus(&self) -> Option<&Arc<dyn Bus>> {
         self.0.cluster.as_ref().map(|cluster| &cluster.bus)
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.elsewhere.ledger
+    }
+
+    pub(crate) fn elsewhere(&self) -> &Elsewhere {
+        &self.0.elsewhere
     }
 
     pub(crate) fn lease(&self) -> Option<&Arc<dyn Lease>> {

@@ -7,7 +7,7 @@ use connection::TooLarge;
 use event::Event;
 use event::http::Submission;
 
-use crate::bus::Offered;
+use crate::bus::{Offered, Stamp};
 use crate::node::Node;
 
 /// Where an event comes from.
@@ -15,8 +15,9 @@ use crate::node::Node;
 pub enum EventOrigin {
     /// It was published at this node.
     Here,
-    /// It was published at another node. It is not offered to the others again.
-    Peer,
+    /// It was published at another node, with this stamp if the bus gives any. It is not offered to
+    /// the others again.
+    Peer(Option<Stamp>),
     /// Every node receives it by itself, so it is offered to none.
     Everywhere,
 }
@@ -45,12 +46,13 @@ impl Node {
     /// not published then.
     pub async fn take(&self, event: Event, origin: EventOrigin) -> Result<(), TooLarge> {
         TooLarge::check(std::slice::from_ref(&event), self.max_event(origin))?;
-        if origin == EventOrigin::Here
-            && let Some(bus) = self.bus()
-        {
-            bus.queue(&event).await;
+        match self.bus().filter(|_| origin == EventOrigin::Here) {
+            Some(bus) => {
+                let place = bus.reserve(&event).await;
+                self.deliver(event, |_| place()).await;
+            }
+            None => _ = self.deliver(event, |_| None).await,
         }
-        self.hub().publish(event).await;
         Ok(())
     }
 
@@ -88,15 +90,56 @@ impl Node {
     /// Waits while too many bytes are in delivery. The event may still be in delivery when this
     /// returns; events that are published one after the other keep their order.
     pub async fn publish(&self, event: Event, origin: EventOrigin) -> usize {
-        if origin == EventOrigin::Here
-            && let Some(bus) = self.bus()
-            && bus.offer(&event) == Offered::Full
-        {
-            tracing::warn!(
-                event_type = event.event_type(),
-                "the other nodes miss an event: the queue is full"
-            );
+        let bus = self.bus().filter(|_| origin == EventOrigin::Here);
+        let mut is_missed = false;
+        let event_type = event.clone();
+        let count = self.deliver(event, |event| match (origin, bus.map(|bus| bus.offer(event))) {
+            (EventOrigin::Peer(stamp), _) => stamp,
+            (_, Some(Offered::Taken(stamp))) => stamp,
+            (_, Some(Offered::Full(stamp))) => {
+                is_missed = true;
+                stamp
+            }
+            (_, None) => None,
+        });
+        let count = count.await;
+        if is_missed {
+            let event_type = event_type.event_type();
+            tracing::warn!(event_type, "the other nodes miss an event: the queue is full");
         }
-        self.hub().publish(event).await
+        count
+    }
+
+    /// Delivers an event to its receivers at this node. `stamp` is called once, when the event
+    /// takes its position.
+    async fn deliver(&self, event: Event, stamp: impl FnOnce(&Event) -> Option<Stamp> + Send) -> usize {
+        let bucket = self.bus().and_then(|bus| bus.bucket_of(event.event_type()));
+        let ledger = bucket.map(|bucket| (self.ledger(), bucket));
+        let offered = event.clone();
+        let taken = |position| {
+            let stamp = stamp(&offered);
+            if let Some((ledger, bucket)) = ledger {
+                ledger.record(position, bucket, stamp);
+            }
+        };
+        self.hub().publish_at(event, taken).await
+    }
+
+    /// Records that events of a type, or of any, were lost on their way to this node. Resolves when
+    /// their subscribers have been notified, or are about to be.
+    pub async fn lost(&self, event_type: Option<&str>) {
+        self.hub().lost(event_type).await;
+    }
+
+    /// Records that everything up to a stamp was received, or lost and [recorded](Node::lost) as
+    /// such.
+    pub fn passed(&self, stamp: Stamp) {
+        self.ledger().pass(stamp);
+    }
+
+    /// Records that it is not noticed what is missing before the next event of each publisher in
+    /// these buckets, or in all.
+    pub fn forget(&self, buckets: Option<&[u16]>) {
+        self.ledger().forget(buckets);
     }
 }

@@ -49,6 +49,7 @@ impl Member {
             subjects: vec![self.sessions.subject_of_session(&session.parse().expect("a name"))],
             client: Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None },
             subscriptions: Subscription::parse_list(&all, &Extractors::default()).expect("a list"),
+            resume: connection::Resume::default(),
         };
         self.hub.open_stream(opening, Encoding::SsePlain, Bytes::new()).expect("it is let in")
     }

@@ -1,9 +1,11 @@
-//! The life of the process, from its settings to its exit: load → bind → build → serve → drain.
+//! The life of the process, from its settings to its exit: load → bind → build → serve → drain →
+//! store.
 
 mod brokers;
 mod definitions;
 mod drain;
 mod gateway;
+mod history;
 mod hook;
 mod issuers;
 mod load;
@@ -27,6 +29,7 @@ use crate::settings::Settings;
 use brokers::{Brokers, Given};
 use drain::Serving;
 use gateway::{Gateway, Parts};
+use history::History;
 use hook::Reports;
 use load::Loaded;
 use ports::BoundPorts;
@@ -58,10 +61,12 @@ pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::
     // Without a limit, this could wait forever: a blocking read cannot be cancelled, and one from a
     // disk that no longer responds never returns.
     runtime.shutdown_timeout(FLUSH);
-    served
+    // No task is left that could publish an event.
+    served.map(|history| history.into_iter().for_each(History::store))
 }
 
-async fn serve(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
+/// Returns the recent events, to be stored.
+async fn serve(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<Option<History>> {
     let mut leave_signals = LeaveSignals::new()?;
     let signals = Signals::new()?;
     // Loaded before anything listens, so that no client waits at a port until the log is loaded,
@@ -89,6 +94,9 @@ async fn serve(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Res
     let ports = BoundPorts::bind(&settings.ports, &listening, loaded.membership.is_some())?;
 
     let extractors_in_use = settings.rooms.extractors.clone();
+    // Before anything can take a position.
+    let history = History::load(settings.history, &loaded, &settings.rooms);
+    settings.rooms.connections.history = history.as_ref().map(|history| history.sequencer.clone());
     let (access, apis) = (settings.rooms.admin.access.clone(), loaded.apis.clone());
     let parts = Parts { loaded, listening, brokers, reports, spans };
     let mut gateway = Gateway::build(settings.rooms, parts, registry)?;
@@ -115,5 +123,6 @@ async fn serve(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Res
     }
     let mut serving = Serving::start(gateway, ports, tasks, leave);
     serving.until_leaving(&mut leave_signals, settings.shutdown).await?;
-    serving.drain(&mut leave_signals, settings.shutdown.grace).await
+    serving.drain(&mut leave_signals, settings.shutdown.grace).await?;
+    Ok(history)
 }

@@ -10,6 +10,7 @@ mod apis;
 mod broker;
 mod cluster;
 mod given;
+mod history;
 mod hook;
 mod issuers;
 mod kind;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::history::Bounds;
 use ::memory::Memory;
 use admin::ApiToken;
 use auth::ConfiguredKey;
@@ -71,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// Loaded before the ports are bound.
     pub(crate) stored: StoredSettings,
+    /// What is kept of recent events; `None` if nothing is.
+    pub(crate) history: Option<Bounds>,
     /// Used to bind the ports.
     pub(crate) ports: PortSettings,
     /// How the node takes part in a cluster; `None` for a single node.
@@ -183,6 +187,7 @@ impl Settings {
         let (extractors, extractors_file) = access::read_extractors(reader);
         let memory = Memory::new(memory::read_waiting_bytes(reader));
         let connections = rooms::read_connections(reader, &memory);
+        let history = history::read_history(reader);
         let session_field = access::read_session_field(reader);
         let issuers = issuers::read_issuers(reader, &session_field);
         let session = access::read_sessions(reader, &session_field, issuers.session_fields());
@@ -222,6 +227,7 @@ impl Settings {
             log_level: reader.word("LOG_LEVEL", observing::log_level),
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
             stored,
+            history,
             ports,
             cluster,
             brokers,

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metric::Registry;
 use node::in_memory::Network;
-use node::{Bus, IdTaken, NoQuorum, Node, Offered, Source, Spread};
+use node::{Bus, IdTaken, NoQuorum, Node, Offered, Reservation, Source, Spread};
 use parking_lot::Mutex;
 use rig_broker::kafka::{KafkaAccess, KafkaConfig, KafkaSource, Reach, Reset};
 use rig_broker::{Intake, Metrics};
@@ -162,13 +162,14 @@ async fn becomes_true(is: &watch::Sender<bool>) {
 impl Bus for Recorder {
     fn offer(&self, event: &Event) -> Offered {
         self.ids.lock().push(event.id().to_owned());
-        Offered::Taken
+        Offered::Taken(None)
     }
 
-    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
+    fn reserve<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, Reservation> {
         async move {
             becomes_true(&self.is_ready).await;
             self.offer(event);
+            Box::new(|| None) as Reservation
         }
         .boxed()
     }

@@ -253,6 +253,7 @@ async fn b01_records_that_are_no_events_are_counted_and_read_once() {
         subjects: vec![sessions.subject_of_session(&"s".parse().expect("a name"))],
         client: Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None },
         subscriptions: Subscription::parse_list(&subscriptions, &Extractors::default()).expect("a list"),
+        resume: connection::Resume::default(),
     };
     let connection = hub.open_stream(opening, Encoding::SsePlain, Bytes::new()).expect("it is let in");
     let before = connection.describe().delivered;

@@ -11,7 +11,7 @@ use event::{Event, ExtensionNames};
 use futures_util::future::{BoxFuture, pending};
 use futures_util::{FutureExt, StreamExt};
 use nats::{Credentials, NatsAccess};
-use node::{Bus, Cluster, IdTaken, Lease, NoQuorum, Node, Offered, Source, Spread};
+use node::{Bus, Cluster, IdTaken, Lease, NoQuorum, Node, Offered, Reservation, Source, Spread};
 use parking_lot::Mutex;
 use rig_broker::nats::{NatsConfig, NatsSource, Reach, StreamConfig};
 use rig_broker::{Intake, Metrics};
@@ -47,13 +47,14 @@ impl Bus for Gate {
     fn offer(&self, event: &Event) -> Offered {
         let json: Value = serde_json::from_slice(event.json()).unwrap();
         self.offered.lock().push(json["id"].as_str().unwrap().to_owned());
-        Offered::Taken
+        Offered::Taken(None)
     }
 
-    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
+    fn reserve<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, Reservation> {
         async move {
             open(&self.ready).await;
             self.offer(event);
+            Box::new(|| None) as Reservation
         }
         .boxed()
     }

@@ -17,6 +17,21 @@ struct Recorder {
     answers: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
     is_cut: AtomicBool,
     connections: std::sync::atomic::AtomicU64,
+    interruptions: watch::Sender<u64>,
+}
+
+impl Recorder {
+    /// Returns what was sent, as another node reads it.
+    fn received(&self, by: &Events) -> Vec<Received> {
+        self.sent.lock().iter().map(|(bucket, message)| by.decode(*bucket, message).unwrap()).collect()
+    }
+
+    /// Returns the stamps of the events that were sent, without notes.
+    fn events(&self, by: &Events) -> Vec<Stamp> {
+        let mut received = self.received(by);
+        received.retain(|received| matches!(received.content, Content::Event(_)));
+        received.iter().map(|received| received.stamp).collect()
+    }
 }
 
 impl EventWire for Recorder {
@@ -58,8 +73,33 @@ impl EventWire for Recorder {
         async move { connected }.boxed()
     }
 
+    fn interruptions(&self) -> watch::Receiver<u64> {
+        self.interruptions.subscribe()
+    }
+
     fn max_message(&self) -> usize {
         1 << 20
+    }
+}
+
+fn number(received: &Received) -> u64 {
+    received.stamp.number
+}
+
+/// Returns the numbers and what is in them.
+fn contents(received: &[Received]) -> Vec<(u64, Option<Note>)> {
+    let note = |content: &Content| match content {
+        Content::Event(_) => None,
+        Content::Note(note) => Some(*note),
+    };
+    received.iter().map(|received| (number(received), note(&received.content))).collect()
+}
+
+/// Returns the event in a message that was not received before.
+fn accepted(events: &Events, bucket: u16, message: &Bytes) -> Option<Bytes> {
+    match events.accept(bucket, message)?.received.content {
+        Content::Event(json) => Some(json),
+        Content::Note(_) => None,
     }
 }
 
@@ -76,6 +116,12 @@ fn begin_to_send(ours: &Arc<Events>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move { sender.send(queued).await })
 }
 
+/// Queues an event as soon as there is room.
+async fn queue(events: &Events, event: &Event) {
+    let take = events.reserve(event).await;
+    take();
+}
+
 fn event(size: usize) -> Event {
     let json =
         format!(r#"{{"specversion":"1.0","type":"t","source":"/s","id":"1","data":"{}"}}"#, "x".repeat(size));
@@ -90,7 +136,8 @@ proptest! {
         let (_, ours) = events(EventInterest::All, "c");
         let message = ours.encode(bucket, number, &json);
         let received = ours.decode(bucket, &message).unwrap();
-        prop_assert_eq!((received.life, received.number, &received.json[..]), (ours.life, number, &json[..]));
+        prop_assert_eq!(received.stamp, Stamp { life: ours.life, bucket, number });
+        prop_assert_eq!(received.content, Content::Event(json.into()));
         prop_assert!(ours.decode(bucket ^ 1, &message).is_none());
         prop_assert!(events(EventInterest::All, "d").1.decode(bucket, &message).is_none());
         let mut changed = message.to_vec();
@@ -135,7 +182,7 @@ fn events_are_taken_in_order_and_once_and_every_missing_one_is_counted() {
             }
             let at = if sent[&of] == 1 { on_the_way.len() - 1 } else { rng.usize(..on_the_way.len()) };
             let (of, number) = on_the_way.remove(at);
-            if let Some(missing) = numbers.check(of, number) {
+            if let Some((missing, _)) = numbers.check(of, number) {
                 taken.entry(of).or_default().push(number);
                 *lost.entry(of).or_default() += missing;
             }
@@ -152,12 +199,14 @@ fn events_are_taken_in_order_and_once_and_every_missing_one_is_counted() {
 #[test]
 fn gaps_are_counted_and_repeats_are_dropped() {
     let (mut numbers, one) = (Numbers::default(), (Incarnation::unnamed(), 1));
-    assert_eq!(numbers.check(one, 7), Some(0), "whatever came before was not for this node");
-    assert_eq!(numbers.check(one, 8), Some(0));
-    assert_eq!(numbers.check(one, 8), None);
-    assert_eq!(numbers.check(one, 12), Some(3));
-    assert_eq!(numbers.check(one, 9), None, "late");
-    assert_eq!(numbers.check((one.0, 2), 1), Some(0), "each bucket has its own");
+    let check = |of, number| numbers.check(of, number).map(|(missing, _)| missing);
+    let mut check = check;
+    assert_eq!(check(one, 7), Some(0), "whatever came before was not for this node");
+    assert_eq!(check(one, 8), Some(0));
+    assert_eq!(check(one, 8), None);
+    assert_eq!(check(one, 12), Some(3));
+    assert_eq!(check(one, 9), None, "late");
+    assert_eq!(check((one.0, 2), 1), Some(0), "each bucket has its own");
 }
 
 #[test]
@@ -165,20 +214,20 @@ fn own_events_that_come_back_are_not_published_again() {
     let (one, other) = (events(EventInterest::All, "c").1, events(EventInterest::All, "c").1);
     assert_ne!(one.life, other.life);
     let message = one.encode(7, 1, b"{}");
-    assert_eq!(one.accept(7, &message), None);
-    assert_eq!(other.accept(7, &message).as_deref(), Some(&b"{}"[..]));
-    assert_eq!(other.accept(7, &message), None, "once");
+    assert_eq!(accepted(&one, 7, &message), None);
+    assert_eq!(accepted(&other, 7, &message).as_deref(), Some(&b"{}"[..]));
+    assert_eq!(accepted(&other, 7, &message), None, "once");
 }
 
 #[test]
 fn a_full_queue_takes_no_more_and_says_so() {
     let (_, ours) = events(EventInterest::All, "c");
     let large = event(1 << 20);
-    let taken = (0..20).filter(|_| ours.offer(&large) == Offered::Taken).count();
+    let taken = (0..20).filter(|_| matches!(ours.offer(&large), Offered::Taken(_))).count();
     assert_eq!(taken, 15, "16 MiB");
     assert_eq!(ours.metrics.lost.get(), 5);
     let (_, off) = events(EventInterest::Off, "c");
-    assert!((0..20_000).all(|_| off.offer(&large) == Offered::Taken));
+    assert!((0..20_000).all(|_| off.offer(&large) == Offered::Taken(None)));
 }
 
 #[tokio::test]
@@ -188,20 +237,75 @@ async fn an_event_that_was_not_sent_is_counted_once_and_takes_no_number() {
     let task = begin_to_send(&ours);
     for (done, is_cut) in [(1, false), (2, true), (3, false)] {
         wire.is_cut.store(is_cut, Ordering::Relaxed);
-        assert_eq!(ours.offer(&event(1)), Offered::Taken);
+        assert!(matches!(ours.offer(&event(1)), Offered::Taken(_)));
         while ours.metrics.sent.get() + ours.metrics.lost.get() < done {
             tokio::task::yield_now().await;
         }
     }
     task.abort();
     assert_eq!((ours.metrics.sent.get(), ours.metrics.lost.get()), (2, 1));
-    let numbers: Vec<_> = wire
+    // Another node notices that it has missed one, and does not count it again.
+    let sent = wire.received(&ours);
+    assert_eq!(contents(&sent), [(1, None), (2, Some(Note::Unsent(1))), (3, None)]);
+    let (_, other) = events(EventInterest::All, "c");
+    let gaps: Vec<_> = wire
         .sent
         .lock()
         .iter()
-        .map(|(bucket, message)| ours.decode(*bucket, message).unwrap().number)
+        .map(|(bucket, message)| other.accept(*bucket, message).unwrap().is_gap)
         .collect();
-    assert_eq!(numbers, [1, 2]);
+    assert_eq!((gaps, other.metrics.lost.get()), (vec![false, true, false], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_others_notice_what_found_no_room_although_nothing_follows() {
+    let (wire, ours) = events(EventInterest::All, "c");
+    let ours = Arc::new(ours);
+    let large = event(1 << 20);
+    let taken = (0..18).filter(|_| matches!(ours.offer(&large), Offered::Taken(_))).count();
+    assert_eq!((taken, ours.metrics.lost.get()), (15, 3));
+    let task = begin_to_send(&ours);
+    sleep(Duration::from_secs(1) + LOOK).await;
+    task.abort();
+    let sent = wire.received(&ours);
+    assert_eq!(contents(&sent)[14..], [(15, None), (18, Some(Note::Unsent(3))), (19, Some(Note::Head))]);
+    let (_, other) = events(EventInterest::All, "c");
+    let gaps = wire
+        .sent
+        .lock()
+        .iter()
+        .filter(|(bucket, message)| other.accept(*bucket, message).unwrap().is_gap)
+        .count();
+    assert_eq!((gaps, other.metrics.lost.get()), (1, 0));
+}
+
+/// Without a head, the loss of the last event is noticed with the next one, which may come a day
+/// later.
+#[tokio::test(start_paused = true)]
+async fn the_loss_of_the_last_event_is_noticed_by_the_head() {
+    let (wire, ours) = events(EventInterest::All, "c");
+    let ours = Arc::new(ours);
+    let task = begin_to_send(&ours);
+    for _ in 0..3 {
+        ours.offer(&event(1));
+        sleep(PACE * 10).await;
+    }
+    sleep(Duration::from_secs(1) + LOOK).await;
+    assert_eq!(contents(&wire.received(&ours)), [(1, None), (2, None), (3, None), (4, Some(Note::Head))]);
+    let (_, other) = events(EventInterest::All, "c");
+    let accept = |at: usize| {
+        let (bucket, message) = wire.sent.lock()[at].clone();
+        other.accept(bucket, &message).unwrap().is_gap
+    };
+    assert_eq!(([0, 1, 3].map(accept), other.metrics.lost.get()), ([false, false, true], 1));
+    // Another connection: what was sent over the one before may be lost, the head too.
+    wire.connections.fetch_add(1, Ordering::Relaxed);
+    sleep(LOOK * 2).await;
+    assert_eq!(contents(&wire.received(&ours))[4..], [(5, Some(Note::Head))]);
+    ours.send_heads([bucket_of("t"), bucket_of("t") ^ 1]);
+    sleep(PACE).await;
+    assert_eq!(contents(&wire.received(&ours))[5..], [(6, Some(Note::Head))], "for the bucket that has one");
+    task.abort();
 }
 
 #[tokio::test]
@@ -223,7 +327,7 @@ async fn events_are_numbered_for_each_bucket_in_the_order_in_which_they_were_off
     let (wire, ours) = events(EventInterest::All, "c");
     let ours = Arc::new(ours);
     for size in 0..3 {
-        assert_eq!(ours.offer(&event(size)), Offered::Taken);
+        assert!(matches!(ours.offer(&event(size)), Offered::Taken(_)));
     }
     let task = begin_to_send(&ours);
     while ours.metrics.sent.get() < 3 {
@@ -232,10 +336,10 @@ async fn events_are_numbered_for_each_bucket_in_the_order_in_which_they_were_off
     task.abort();
     for (number, (bucket, message)) in (1..).zip(wire.sent.lock().iter()) {
         let received = ours.decode(*bucket, message).unwrap();
-        assert_eq!(received.number, number);
-        assert_eq!(received.json, *event(number as usize - 1).json());
+        assert_eq!(received.stamp.number, number);
+        assert_eq!(received.content, Content::Event(event(number as usize - 1).json().clone()));
     }
-    assert_eq!(ours.queued_bytes.load(Ordering::Relaxed), 0);
+    assert!(ours.outgoing.is_half_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,7 +365,7 @@ async fn an_event_is_sent_at_once_and_the_ones_right_after_it_together() {
     assert_eq!(ours.metrics.sent.get(), 3);
     tokio::time::sleep(PACE).await;
     let start = Instant::now();
-    assert!((0..10 * TURN).all(|_| ours.offer(&event(1)) == Offered::Taken));
+    assert!((0..10 * TURN).all(|_| matches!(ours.offer(&event(1)), Offered::Taken(_))));
     sent(3 + 10 * TURN as u64).await;
     assert_eq!(start.elapsed(), Duration::ZERO, "full turns follow each other");
     task.abort();
@@ -289,15 +393,51 @@ async fn what_nobody_wanted_is_not_lost() {
     let (wire, ours) = events(EventInterest::Subscribed, "c");
     let bucket = bucket_of("a");
     ours.want(["a"]).await;
-    assert!(ours.accept(bucket, &sender.encode(bucket, 1, b"{}")).is_some());
+    assert!(accepted(&ours, bucket, &sender.encode(bucket, 1, b"{}")).is_some());
     tokio::time::advance(LINGER).await;
-    ours.forget_unwanted();
+    ours.forget_unwanted(None);
     ours.want(["a"]).await;
     assert_eq!(wire.subscribed.lock().len(), 2);
-    assert!(ours.accept(bucket, &sender.encode(bucket, 9, b"{}")).is_some());
+    assert!(accepted(&ours, bucket, &sender.encode(bucket, 9, b"{}")).is_some());
     assert_eq!(ours.metrics.lost.get(), 0);
-    assert!(ours.accept(bucket, &sender.encode(bucket, 11, b"{}")).is_some());
+    assert!(accepted(&ours, bucket, &sender.encode(bucket, 11, b"{}")).is_some());
     assert_eq!(ours.metrics.lost.get(), 1);
+}
+
+/// The node goes on to name a type for `HISTORY` after its last subscriber has left.
+#[tokio::test(start_paused = true)]
+async fn a_type_is_received_as_long_as_each_sweep_finds_it() {
+    let (wire, ours) = events(EventInterest::Subscribed, "c");
+    let wants = || ours.wanted.lock().contains_key(&bucket_of("a"));
+    ours.want(["a"]).await;
+    for _ in 0..20 {
+        tokio::time::advance(SWEEP + Duration::from_secs(1)).await;
+        join_all(ours.ask_for([bucket_of("a")].into())).await;
+        ours.forget_unwanted(None);
+        assert!(wants());
+    }
+    // After the last sweep that has found it.
+    tokio::time::advance(LINGER - Duration::from_millis(1)).await;
+    ours.forget_unwanted(None);
+    assert!(wants());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    ours.forget_unwanted(None);
+    assert!(!wants());
+    assert_eq!(wire.subscribed.lock().len(), 1);
+}
+
+#[test]
+fn when_numbers_are_forgotten_it_is_said() {
+    let mut numbers = Numbers::default();
+    let of = |number: usize| {
+        let mut life = [0; Incarnation::BYTES];
+        life[1..].copy_from_slice(&(number as u64).to_be_bytes());
+        (Incarnation::from_bytes(life), 1)
+    };
+    assert!((0..numbers::NUMBERS).all(|number| numbers.check(of(number), 1) == Some((0, false))));
+    assert_eq!(numbers.check(of(0), 2), Some((0, false)), "it is known");
+    assert_eq!(numbers.check(of(numbers::NUMBERS), 1), Some((0, true)));
+    assert_eq!(numbers.check(of(0), 9), Some((0, false)), "it was forgotten");
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,10 +445,10 @@ async fn whoever_can_wait_waits_for_room_in_the_queue() {
     let (_, ours) = events(EventInterest::All, "c");
     let ours = Arc::new(ours);
     for _ in 0..=QUEUED / 2 {
-        assert_eq!(ours.offer(&event(1)), Offered::Taken);
+        assert!(matches!(ours.offer(&event(1)), Offered::Taken(_)));
     }
     let last = event(1);
-    let mut queued = pin!(ours.queue(&last));
+    let mut queued = pin!(queue(&ours, &last));
     assert!(queued.as_mut().now_or_never().is_none());
     let task = begin_to_send(&ours);
     queued.await;
@@ -325,22 +465,22 @@ async fn events_are_flushed_when_the_server_has_them() {
     let ours = Arc::new(ours);
     assert!(pin!(ours.flushed()).now_or_never().is_some(), "nothing was queued");
     for _ in 0..3 * TURN {
-        pin!(ours.queue(&event(1))).now_or_never().expect("there is room");
+        pin!(queue(&ours, &event(1))).now_or_never().expect("there is room");
     }
     let mut flushed = pin!(ours.flushed());
     assert!(flushed.as_mut().now_or_never().is_none());
     let task = begin_to_send(&ours);
     flushed.as_mut().await;
-    assert_eq!(wire.sent.lock().len(), 3 * TURN);
+    assert_eq!(wire.events(&ours).len(), 3 * TURN);
 
     // The connection is lost with what was sent over it.
-    pin!(ours.queue(&event(1))).now_or_never().expect("there is room");
-    while wire.sent.lock().len() == 3 * TURN {
+    pin!(queue(&ours, &event(1))).now_or_never().expect("there is room");
+    while wire.events(&ours).len() == 3 * TURN {
         sleep(PACE).await;
     }
     wire.is_cut.store(true, Ordering::Relaxed);
     let another = event(2);
-    let mut queued = pin!(ours.queue(&another));
+    let mut queued = pin!(queue(&ours, &another));
     assert!(queued.as_mut().now_or_never().is_none(), "without a connection, nothing more is taken");
     let mut flushed = pin!(ours.flushed());
     let too_early = tokio::time::timeout(RETRY * 10, flushed.as_mut()).await;
@@ -351,7 +491,7 @@ async fn events_are_flushed_when_the_server_has_them() {
     queued.await;
     ours.flushed().await;
     task.abort();
-    let sent: Vec<_> = wire.sent.lock().drain(3 * TURN..).collect();
+    let sent = wire.events(&ours).split_off(3 * TURN);
     assert_eq!(sent.len(), 3, "what may be lost is sent again");
     assert_eq!(sent[0], sent[1], "under the same number");
     assert_eq!(ours.metrics.lost.get(), 0);
@@ -364,20 +504,20 @@ async fn what_is_kept_is_confirmed_from_time_to_time() {
     let ours = Arc::new(ours);
     let task = begin_to_send(&ours);
     for _ in 0..KEPT + TURN {
-        ours.queue(&event(1)).await;
+        queue(&ours, &event(1)).await;
     }
     ours.flushed().await;
     wire.connections.fetch_add(1, Ordering::Relaxed);
-    ours.queue(&event(1)).await;
+    queue(&ours, &event(1)).await;
     ours.flushed().await;
     task.abort();
-    assert_eq!(wire.sent.lock().len(), KEPT + TURN + 1, "what is confirmed is not sent again");
+    assert_eq!(wire.events(&ours).len(), KEPT + TURN + 1, "what is confirmed is not sent again");
 }
 
 #[tokio::test]
 async fn a_node_that_sends_no_events_waits_for_none() {
     let (wire, ours) = events(EventInterest::Off, "c");
     wire.is_cut.store(true, Ordering::Relaxed);
-    assert!(pin!(ours.queue(&event(1))).now_or_never().is_some());
+    assert!(pin!(queue(&ours, &event(1))).now_or_never().is_some());
     assert!(pin!(ours.flushed()).now_or_never().is_some());
 }

@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use parking_lot::Mutex;
 use seal::Incarnation;
 use telemetry::Told;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::config::NatsConfig;
@@ -46,6 +46,8 @@ pub struct NatsEvents {
     received: tokio::sync::Mutex<UnreadMessages>,
     told: Arc<Told>,
     subscriptions: Mutex<Subscriptions>,
+    /// Counts the connections after the first one.
+    interruptions: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -74,7 +76,8 @@ impl NatsEvents {
         let (unread, received) = Unread::new(UNREAD);
         let told = Arc::<Told>::default();
         let mut subscriptions = Subscriptions::default();
-        subscriptions.readers.spawn(log_changes(connection.clone(), told.clone()));
+        let interruptions = watch::Sender::new(0);
+        subscriptions.readers.spawn(watch_changes(connection.clone(), told.clone(), interruptions.clone()));
         Ok(Self {
             connection,
             servers,
@@ -84,6 +87,7 @@ impl NatsEvents {
             received: tokio::sync::Mutex::new(received),
             told,
             subscriptions: Mutex::new(subscriptions),
+            interruptions,
         })
     }
 
@@ -158,11 +162,16 @@ fn log_slow() {
     tracing::warn!("events: some were dropped, more came than can be read");
 }
 
-async fn log_changes(connection: ServerConnection, told: Arc<Told>) {
+async fn watch_changes(connection: ServerConnection, told: Arc<Told>, interruptions: watch::Sender<u64>) {
     let mut changes = connection.changes();
     while let Some(link) = changes.next().await {
         match link {
-            Link::Connected(server) => tracing::info!(server, "events: connected to NATS"),
+            Link::Connected(server) => {
+                tracing::info!(server, "events: connected to NATS");
+                if connections(&connection) > 1 {
+                    interruptions.send_modify(|count| *count += 1);
+                }
+            }
             Link::Disconnected => tracing::warn!("events: no connection to NATS"),
             Link::SlowConsumer if told.is_due("full") => log_slow(),
             Link::SlowConsumer => {}
@@ -170,6 +179,10 @@ async fn log_changes(connection: ServerConnection, told: Arc<Told>) {
             Link::Trouble(_) => {}
         }
     }
+}
+
+fn connections(connection: &ServerConnection) -> u64 {
+    connection.client().statistics().connects.load(Ordering::Relaxed)
 }
 
 impl EventWire for NatsEvents {
@@ -220,7 +233,11 @@ impl EventWire for NatsEvents {
     }
 
     fn connections(&self) -> u64 {
-        self.connection.client().statistics().connects.load(Ordering::Relaxed)
+        connections(&self.connection)
+    }
+
+    fn interruptions(&self) -> watch::Receiver<u64> {
+        self.interruptions.subscribe()
     }
 
     fn flush(&self) -> BoxFuture<'_, bool> {

@@ -51,6 +51,7 @@ impl Node {
                 &Extractors::default(),
             )
             .unwrap(),
+            resume: Resume::default(),
         }
     }
 
@@ -233,6 +234,6 @@ async fn heartbeats_go_on_while_payload_is_held() {
     tokio::time::sleep(LEASE).await;
     node.publish("1").await;
     assert_eq!(read(&connection), Vec::<Bytes>::new());
-    connection.heartbeat();
+    connection.heartbeat(EventPosition::default());
     assert_eq!(ids(&read(&connection)), [": heartbeat"]);
 }

@@ -5,6 +5,7 @@ use std::iter::repeat_with;
 use std::pin::pin;
 use std::task::Poll;
 
+use event::Event;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use seal::{Incarnation, Purpose, Seal};
@@ -39,7 +40,12 @@ fn connections(hub: &Arc<Hub>, count: usize, event_type: &str) -> Vec<Arc<Connec
     let subscriptions = Subscription::parse_list(&wanted, &Extractors::default()).unwrap();
     let open = || {
         let client = Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None };
-        let opening = Opening { subjects: Vec::new(), client, subscriptions: subscriptions.clone() };
+        let opening = Opening {
+            subjects: Vec::new(),
+            client,
+            subscriptions: subscriptions.clone(),
+            resume: crate::resume::Resume::default(),
+        };
         hub.open_stream(opening, Encoding::SsePlain, Default::default()).unwrap()
     };
     repeat_with(open).take(count).collect()
@@ -109,7 +115,11 @@ fn subscribe(connection: &Arc<Connection>, types: &[&str]) {
 /// Returns a load of this size for this number of receivers that are gone.
 fn load(room: &Arc<Semaphore>, bytes: usize, receivers: usize) -> Load {
     let room = room.clone().try_acquire_owned().unwrap();
-    let sent = Arc::new(Sent { frame: Frame::new(event("t", 0, 0, &"x".repeat(bytes))), _room: room });
+    let sent = Arc::new(Sent {
+        frame: Frame::new(event("t", 0, 0, &"x".repeat(bytes))),
+        _room: room,
+        list: OnceLock::new(),
+    });
     Load { sent, receivers: repeat_with(Weak::new).take(receivers).collect() }
 }
 
@@ -181,10 +191,10 @@ async fn few_receivers_have_it_at_once_and_a_panic_leaves_the_rest_to_a_task() {
     let room = Arc::new(Semaphore::new(2));
     let mut waiting = load(&room, 1, 0);
     waiting.receivers.push(Arc::downgrade(&few[1]));
-    lane.send(waiting);
+    assert!(lane.queue(waiting).is_none());
     assert_eq!(lane.0.lock().waiting.len(), 1, "somebody else delivers");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _busy = Busy(&lane);
+        let _busy = Busy(lane.clone());
         panic!("in the middle of a delivery");
     }));
     assert!(panicked.is_err());

@@ -1,5 +1,6 @@
 //! What polls get, and when.
 
+use super::state::EVENTS;
 use super::*;
 
 mod fenced;
@@ -15,23 +16,45 @@ fn ids(batch: &Batch) -> Vec<String> {
     body["events"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
 }
 
+impl Mailbox {
+    /// As [`Mailbox::poll_from_elsewhere`], without the position.
+    async fn get_up_to(
+        &self,
+        limit: usize,
+        known: Option<Cursor>,
+        wait: Duration,
+    ) -> Result<Batch, PollError> {
+        Ok(self.poll_from_elsewhere(limit, known, wait, EventPosition::default).await?.0)
+    }
+
+    /// As [`Mailbox::poll`], without the position.
+    async fn get(
+        &self,
+        known: Option<Cursor>,
+        wait: Duration,
+        answer: Option<Arc<dyn AnswerInFlight>>,
+    ) -> Result<Batch, PollError> {
+        Ok(self.poll(known, wait, answer, EventPosition::default).await?.0)
+    }
+}
+
 /// The cursor of a client that has got all there is.
 fn all(mailbox: &Mailbox) -> Option<Cursor> {
     let state = mailbox.state.lock();
-    Some(state.batch(state.events.len()..state.events.len(), false).cursor)
+    Some(state.batch(state.len()..state.len(), false).cursor)
 }
 
 #[tokio::test(start_paused = true)]
 async fn f45_a_poll_gets_what_came_after_its_cursor_whatever_the_ids() {
     let mailbox = Mailbox::new(1 << 20);
     mailbox.put(&event("a"));
-    let a = mailbox.poll(None, WAIT, None).await.unwrap();
+    let a = mailbox.get(None, WAIT, None).await.unwrap();
     assert_eq!(ids(&a), ["a"]);
     for id in ["b", "c", "a", "a"] {
         mailbox.put(&event(id));
     }
     for _ in 0..2 {
-        let batch = mailbox.poll(Some(a.cursor), WAIT, None).await.unwrap();
+        let batch = mailbox.get(Some(a.cursor), WAIT, None).await.unwrap();
         assert_eq!(ids(&batch), ["b", "c", "a", "a"], "the answer before may have been lost");
     }
 }
@@ -43,7 +66,7 @@ async fn f45_a_cursor_of_no_event_here_is_none() {
     let Cursor(newest) = all(&mailbox).unwrap();
     let other = all(&Mailbox::new(1 << 20)).unwrap();
     for foreign in [other, Cursor(newest + 1), Cursor(newest - 2), Cursor(0), Cursor(u64::MAX)] {
-        assert_eq!(ids(&mailbox.poll(Some(foreign), WAIT, None).await.unwrap()), ["a"], "{foreign}");
+        assert_eq!(ids(&mailbox.get(Some(foreign), WAIT, None).await.unwrap()), ["a"], "{foreign}");
     }
 }
 
@@ -61,7 +84,7 @@ async fn a_poll_waits_five_seconds_and_then_gets_nothing() {
     let mailbox = Mailbox::new(1 << 20);
     mailbox.put(&event("a"));
     let asked = Instant::now();
-    let batch = mailbox.poll(all(&mailbox), WAIT, None).await.unwrap();
+    let batch = mailbox.get(all(&mailbox), WAIT, None).await.unwrap();
     assert_eq!(asked.elapsed(), WAIT);
     assert_eq!(&batch.body[..], br#"{"last_event_id":"a","events":[]}"#);
 }
@@ -71,7 +94,7 @@ async fn an_event_answers_the_poll_that_waits() {
     let mailbox = Arc::new(Mailbox::new(1 << 20));
     let waiting = tokio::spawn({
         let mailbox = mailbox.clone();
-        async move { mailbox.poll(None, WAIT, None).await }
+        async move { mailbox.get(None, WAIT, None).await }
     });
     tokio::task::yield_now().await;
     let put = Instant::now();
@@ -92,7 +115,7 @@ fn put_all(mailbox: &Mailbox, range: std::ops::Range<usize>) {
 /// What a poll gets that does not wait.
 async fn get(mailbox: &Mailbox, known: Option<Cursor>) -> Batch {
     let asked = Instant::now();
-    let batch = mailbox.poll(known, WAIT, None).await.unwrap();
+    let batch = mailbox.get(known, WAIT, None).await.unwrap();
     assert_eq!(asked.elapsed(), Duration::ZERO, "it is answered at once");
     batch
 }
@@ -147,7 +170,7 @@ async fn f45_a_poll_that_waits_gets_all_that_is_kept() {
     mailbox.put(&event("known"));
     let waiting = tokio::spawn({
         let mailbox = mailbox.clone();
-        async move { mailbox.poll(all(&mailbox), WAIT, None).await.unwrap() }
+        async move { mailbox.get(all(&mailbox), WAIT, None).await.unwrap() }
     });
     tokio::task::yield_now().await;
     let put = Instant::now();
@@ -183,7 +206,7 @@ async fn d06_a_kill_answers_the_parked_poll_and_refuses_the_next() {
     mailbox.put(&event("a"));
     let parked = tokio::spawn({
         let mailbox = mailbox.clone();
-        async move { mailbox.poll(all(&mailbox), WAIT, None).await }
+        async move { mailbox.get(all(&mailbox), WAIT, None).await }
     });
     tokio::task::yield_now().await;
     let killed = Instant::now();
@@ -193,19 +216,19 @@ async fn d06_a_kill_answers_the_parked_poll_and_refuses_the_next() {
     assert_eq!(killed.elapsed(), Duration::ZERO, "the kill wakes the poll");
     assert!(batch.over);
     assert_eq!(ids(&batch), ["killed"]);
-    assert_eq!(mailbox.poll(all(&mailbox), WAIT, None).await, Err(PollError::SessionKilled));
+    assert_eq!(mailbox.get(all(&mailbox), WAIT, None).await, Err(PollError::SessionKilled));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_kill_counts_the_polls_it_answers_and_what_it_throws_away() {
     let mailbox = Arc::new(Mailbox::new(1 << 20));
     mailbox.put(&event("a"));
-    assert_eq!(ids(&mailbox.poll(None, WAIT, None).await.unwrap()), ["a"]);
+    assert_eq!(ids(&mailbox.get(None, WAIT, None).await.unwrap()), ["a"]);
     let parked = tokio::spawn({
         let mailbox = mailbox.clone();
-        async move { mailbox.poll(all(&mailbox), WAIT, None).await }
+        async move { mailbox.get(all(&mailbox), WAIT, None).await }
     });
-    let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.poll(all(&mailbox), WAIT, None)).await;
+    let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.get(all(&mailbox), WAIT, None)).await;
     assert!(gone.is_err(), "its client has gone away");
     let killed = Instant::now();
     let told = mailbox.terminate(CloseReason::SessionKilled, event("killed"));
@@ -222,7 +245,7 @@ async fn a_kill_empties_a_mailbox_that_was_ending() {
     mailbox.put(&event("a"));
     mailbox.drain();
     assert!(!mailbox.terminate(CloseReason::TokenExpired, event("expired")).ended);
-    assert_eq!(mailbox.poll(None, WAIT, None).await, Err(PollError::SessionExpired));
+    assert_eq!(mailbox.get(None, WAIT, None).await, Err(PollError::SessionExpired));
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,7 +260,7 @@ async fn an_answer_with_a_limit_is_cut_between_events_and_the_rest_follows() {
         let (mut cursor, mut found, mut polls) = (None, Vec::new(), 0);
         while found.len() < expected.len() {
             assert!(polls < expected.len(), "{found:?}");
-            let batch = mailbox.poll_up_to(limit, cursor, WAIT, None).await.unwrap();
+            let batch = mailbox.get_up_to(limit, cursor, WAIT).await.unwrap();
             assert!(batch.body.len() <= limit, "{} bytes", batch.body.len());
             assert!(!batch.over);
             found.extend(ids(&batch));
@@ -254,9 +277,9 @@ async fn a_mailbox_that_is_drained_is_over_with_the_last_event() {
     let mailbox = Mailbox::new(1 << 20);
     ["a", "b"].iter().for_each(|id| mailbox.put(&event(id)));
     mailbox.drain();
-    let first = mailbox.poll_up_to(120, None, WAIT, None).await.unwrap();
+    let first = mailbox.get_up_to(120, None, WAIT).await.unwrap();
     assert_eq!((ids(&first), first.over), (vec!["a".to_owned()], false));
-    let second = mailbox.poll_up_to(120, Some(first.cursor), WAIT, None).await.unwrap();
+    let second = mailbox.get_up_to(120, Some(first.cursor), WAIT).await.unwrap();
     assert_eq!((ids(&second), second.over), (vec!["b".to_owned()], true));
 }
 
@@ -268,7 +291,7 @@ async fn an_event_that_fits_into_no_answer_holds_up_no_other() {
     }
     let (mut cursor, mut found) = (None, Vec::new());
     for _ in 0..3 {
-        let batch = mailbox.poll_up_to(150, cursor, WAIT, None).await.unwrap();
+        let batch = mailbox.get_up_to(150, cursor, WAIT).await.unwrap();
         found.extend(ids(&batch));
         cursor = Some(batch.cursor);
     }

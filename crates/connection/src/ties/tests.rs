@@ -53,7 +53,12 @@ fn subject(sessions: &Sessions, issuer: Option<&str>, exp: u64, key: &str) -> Su
 
 fn opening(subject: Subject) -> Opening {
     let client = Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None };
-    Opening { subjects: vec![subject], client, subscriptions: Vec::new() }
+    Opening {
+        subjects: vec![subject],
+        client,
+        subscriptions: Vec::new(),
+        resume: crate::resume::Resume::default(),
+    }
 }
 
 fn open(hub: &Hub, subject: Subject) -> Arc<Connection> {

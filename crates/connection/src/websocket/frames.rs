@@ -8,15 +8,33 @@ use crate::wire_format::WireFormat;
 /// A stream of text messages, one for each event.
 pub(crate) static MESSAGES: WireFormat = WireFormat {
     transport: Transport::WebSocket,
-    encode: |event| message(TEXT, event.json()),
-    // A ping without payload.
-    heartbeat: Bytes::from_static(&[0x89, 0x00]),
-    farewell: |farewell| {
+    encode: |_, json, _| message(TEXT, &[json]),
+    heartbeat: |_| Bytes::from_static(PING),
+    farewell: |farewell, _| {
         let (code, reason) = farewell.close;
         close_frame(code, reason)
     },
     going_away: |_| close_frame(GOING_AWAY, "Going away."),
 };
+
+/// The same with ids: a message begins with the id of its event and a line break, if the event has
+/// one. Heartbeats are messages of an id alone, after a ping: pages do not see pings.
+pub(crate) static MESSAGES_WITH_IDS: WireFormat = WireFormat {
+    transport: Transport::WebSocket,
+    encode: |_, json, id| match id {
+        Some(id) => message(TEXT, &[b"id: ", id.as_bytes(), b"\n", json]),
+        None => message(TEXT, &[json]),
+    },
+    heartbeat: |id| match id {
+        Some(id) => [PING, &message(TEXT, &[b"id: ", id.as_bytes(), b"\n"])].concat().into(),
+        None => Bytes::from_static(PING),
+    },
+    farewell: MESSAGES.farewell,
+    going_away: MESSAGES.going_away,
+};
+
+/// A ping without payload.
+const PING: &[u8] = &[0x89, 0x00];
 
 /// Opcodes of RFC 6455, section 5.2.
 pub(crate) const TEXT: u8 = 0x1;
@@ -30,11 +48,12 @@ pub(crate) const PROTOCOL_ERROR: u16 = 1002;
 /// Registered at IANA for RFC 6455.
 pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
-/// Encodes a whole message in one frame.
-pub(crate) fn message(opcode: u8, payload: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(payload.len() + 10);
+/// Encodes a whole message, given in parts, in one frame.
+pub(crate) fn message(opcode: u8, parts: &[&[u8]]) -> Bytes {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let mut frame = BytesMut::with_capacity(length + 10);
     frame.put_u8(0x80 | opcode);
-    match payload.len() {
+    match length {
         len @ 0..=125 => frame.put_u8(len as u8),
         len @ 126..=0xFFFF => {
             frame.put_u8(126);
@@ -45,18 +64,18 @@ pub(crate) fn message(opcode: u8, payload: &[u8]) -> Bytes {
             frame.put_u64(len as u64);
         }
     }
-    frame.put_slice(payload);
+    parts.iter().for_each(|part| frame.put_slice(part));
     frame.freeze()
 }
 
 /// Encodes a text message.
 pub fn text_frame(text: &str) -> Bytes {
-    message(TEXT, text.as_bytes())
+    message(TEXT, &[text.as_bytes()])
 }
 
 /// Encodes a binary message.
 pub fn binary_frame(bytes: &[u8]) -> Bytes {
-    message(BINARY, bytes)
+    message(BINARY, &[bytes])
 }
 
 /// Encodes a close frame; the reason is cut to the 123 bytes that a control frame can carry (RFC
@@ -69,7 +88,7 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
     let mut payload = Vec::with_capacity(2 + end);
     payload.put_u16(code);
     payload.put_slice(&reason.as_bytes()[..end]);
-    message(CLOSE, &payload)
+    message(CLOSE, &[&payload])
 }
 
 #[cfg(test)]
@@ -78,9 +97,9 @@ mod tests {
 
     #[test]
     fn a_websocket_frame_has_the_shortest_length() {
-        assert_eq!(&message(TEXT, &[b'x'; 125])[..2], [0x81, 125]);
-        assert_eq!(&message(TEXT, &[b'x'; 126])[..4], [0x81, 126, 0, 126]);
-        assert_eq!(&message(BINARY, &[b'x'; 65_536])[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(&message(TEXT, &[&[b'x'; 125]])[..2], [0x81, 125]);
+        assert_eq!(&message(TEXT, &[&[b'x'; 126]])[..4], [0x81, 126, 0, 126]);
+        assert_eq!(&message(BINARY, &[&[b'x'; 65_536]])[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use session::Fence;
 use tungstenite::handshake::derive_accept_key;
 
+use crate::encoding::Encoding;
 use crate::head;
 use crate::socket::Socket;
 use crate::stream::say_farewell;
@@ -16,12 +17,19 @@ use crate::writer::Writer;
 /// The names of the subprotocol that is spoken: each message is an event in JSON (CloudEvents,
 /// WebSockets protocol binding, section 1.3). A client that names none gets the same. One that has
 /// its token among the subprotocols needs another beside it, which the answer can name.
-const SUBPROTOCOLS: [&str; 2] = ["cloudevents.json", "rig"];
+const SUBPROTOCOLS: &[&str] = &["cloudevents.json", "rig"];
+
+/// The same, for a gateway that keeps a history: in the last one, messages have ids.
+const SUBPROTOCOLS_WITH_IDS: &[&str] = &["cloudevents.json", "rig", IDS];
+
+/// The subprotocol whose messages have ids ([`Encoding::WebSocketIds`]).
+const IDS: &str = "rig.ids";
 
 /// The answer to a handshake that can be accepted.
 #[derive(Clone, Debug)]
 pub struct Accept {
     head: Bytes,
+    encoding: Encoding,
 }
 
 /// Why a request does not open a WebSocket.
@@ -40,9 +48,9 @@ pub enum HandshakeError {
     /// what they offer.
     #[error(
         "none of the subprotocols in sec-websocket-protocol is known here; known: {}, or no header at all",
-        SUBPROTOCOLS.join(", ")
+        .0.join(", ")
     )]
-    Subprotocol,
+    Subprotocol(&'static [&'static str]),
 }
 
 impl HandshakeError {
@@ -50,7 +58,7 @@ impl HandshakeError {
     pub fn status(self) -> StatusCode {
         match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::Key | Self::Subprotocol(_) => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -61,6 +69,18 @@ impl Accept {
     /// # Errors
     /// Fails with the header that is wrong.
     pub fn new(headers: &HeaderMap) -> Result<Self, HandshakeError> {
+        Self::choosing(SUBPROTOCOLS, headers)
+    }
+
+    /// As [`Accept::new`]; a client may also ask for ids.
+    ///
+    /// # Errors
+    /// Fails with the header that is wrong.
+    pub fn with_ids(headers: &HeaderMap) -> Result<Self, HandshakeError> {
+        Self::choosing(SUBPROTOCOLS_WITH_IDS, headers)
+    }
+
+    fn choosing(known: &'static [&'static str], headers: &HeaderMap) -> Result<Self, HandshakeError> {
         let has_token =
             |name, token: &str| elements(headers, name).any(|one| one.eq_ignore_ascii_case(token.as_bytes()));
         if !has_token(CONNECTION, "upgrade") || !has_token(UPGRADE, "websocket") {
@@ -75,11 +95,12 @@ impl Accept {
         }
         let mut offered = elements(headers, SEC_WEBSOCKET_PROTOCOL).peekable();
         let offers = offered.peek().is_some();
-        let known = |offer: &[u8]| SUBPROTOCOLS.into_iter().find(|known| known.as_bytes() == offer);
-        // The first in the order of the client, which is that of its preference.
-        let chosen = offered.find_map(known);
+        let spoken = |offer: &[u8]| known.iter().copied().find(|known| known.as_bytes() == offer);
+        // The first in the order of the client, which is that of its preference. A client that
+        // offers ids wants them if the gateway has any, and names another for one that has none.
+        let chosen = offered.filter_map(spoken).reduce(|first, next| if next == IDS { next } else { first });
         if offers && chosen.is_none() {
-            return Err(HandshakeError::Subprotocol);
+            return Err(HandshakeError::Subprotocol(known));
         }
         let accept = derive_accept_key(key);
         let mut head = Vec::with_capacity(head::CAPACITY);
@@ -93,12 +114,18 @@ impl Accept {
         }
         head::write_headers(&mut head, &HeaderMap::new());
         head.extend_from_slice(b"\r\n");
-        Ok(Self { head: head.into() })
+        let encoding = if chosen == Some(IDS) { Encoding::WebSocketIds } else { Encoding::WebSocket };
+        Ok(Self { head: head.into(), encoding })
     }
 
     /// Returns the response head.
     pub fn head(&self) -> Bytes {
         self.head.clone()
+    }
+
+    /// Returns the encoding of the messages.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
     }
 }
 
@@ -121,6 +148,65 @@ pub async fn refuse(socket: Socket, accept: Accept, reason: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Returns the headers of a handshake that offers these subprotocols, in fields of their own.
+    fn offering(offers: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, "Upgrade".parse().unwrap());
+        headers.insert(UPGRADE, "websocket".parse().unwrap());
+        headers.insert(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
+        headers.insert(SEC_WEBSOCKET_VERSION, "13".parse().unwrap());
+        for offer in offers {
+            headers.append(SEC_WEBSOCKET_PROTOCOL, offer.parse().unwrap());
+        }
+        headers
+    }
+
+    /// Returns the subprotocol of an answer, if it names one, and its encoding.
+    fn chosen(accept: Accept) -> (Option<String>, Encoding) {
+        let head = String::from_utf8(accept.head().to_vec()).unwrap();
+        let named = head.lines().filter_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        (named.map(str::to_owned).reduce(|all, next| all + "," + &next), accept.encoding())
+    }
+
+    #[test]
+    fn r26_a_client_that_offers_ids_gets_them_if_the_gateway_has_a_history() {
+        for (offers, without, with) in [
+            (&[][..], None, None),
+            (&["rig"], Some("rig"), Some("rig")),
+            (&["rig.ids, rig"], Some("rig"), Some("rig.ids")),
+            (&["rig,rig.ids"], Some("rig"), Some("rig.ids")),
+            (&["rig.ids, rig, bearer.secret"], Some("rig"), Some("rig.ids")),
+            (
+                &["bearer.secret", "cloudevents.json", "rig", "rig.ids"],
+                Some("cloudevents.json"),
+                Some("rig.ids"),
+            ),
+            (&["rig.ids2, rig.id, RIG.IDS, rig"], Some("rig"), Some("rig")),
+        ] {
+            let headers = offering(offers);
+            let expected = |name: Option<&str>| {
+                let has_ids = name == Some("rig.ids");
+                let encoding = if has_ids { Encoding::WebSocketIds } else { Encoding::WebSocket };
+                (name.map(str::to_owned), encoding)
+            };
+            assert_eq!(chosen(Accept::new(&headers).unwrap()), expected(without), "{offers:?}");
+            assert_eq!(chosen(Accept::with_ids(&headers).unwrap()), expected(with), "{offers:?}");
+        }
+    }
+
+    #[test]
+    fn r26_a_gateway_without_history_does_not_know_ids() {
+        for offers in ["rig.ids", "rig.ids, bearer.secret"] {
+            let error = Accept::new(&offering(&[offers])).unwrap_err();
+            assert_eq!(error.status(), StatusCode::BAD_REQUEST);
+            let text = error.to_string();
+            assert!(text.ends_with("known: cloudevents.json, rig, or no header at all"), "{text}");
+        }
+        let error = Accept::with_ids(&offering(&["bearer.secret"])).unwrap_err();
+        let text = error.to_string();
+        assert!(text.ends_with("known: cloudevents.json, rig, rig.ids, or no header at all"), "{text}");
+    }
 
     #[test]
     fn a_handshake_names_the_header_that_is_wrong() {

@@ -2,5 +2,6 @@
 
 mod peers;
 mod polls;
+mod resume;
 mod subscriptions;
 mod world;

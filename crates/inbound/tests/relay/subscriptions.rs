@@ -52,7 +52,12 @@ async fn what_is_wrong_is_answered_as_at_its_own_node() {
 async fn a_connection_that_is_closed_and_a_life_that_has_exited_are_gone() {
     let (network, [a, b]) = members(["a", "b"]).await;
     let client = Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None };
-    let opening = Opening { subjects: Vec::new(), client, subscriptions: Vec::new() };
+    let opening = Opening {
+        subjects: Vec::new(),
+        client,
+        subscriptions: Vec::new(),
+        resume: connection::Resume::default(),
+    };
     let stream = a.hub.open_stream(opening, Encoding::SsePlain, Default::default()).unwrap();
     let token = a.hub.token_of(&stream, b"");
     assert_eq!(put(&b, &token, "", OTHER).await.status, 204);

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use auth::{Check, ConfiguredKey, Cors, KeySource, TokenConfig, Verifier};
-use connection::{Admissions, Hub};
+use connection::{Admissions, Hub, Sequencer, SequencerOptions};
 use event::Event;
+use history::{Bounds, IdKey, Ring};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use listener::{Limits, Listener, Places, WhenFull};
 use memory::Memory;
@@ -50,6 +51,15 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) async fn join(network: &Network, name: &str) -> Self {
+        Self::join_with(network, name, None).await
+    }
+
+    /// Joins with a history of its own, which the other nodes can tell from theirs.
+    pub(crate) async fn join_with_history(network: &Network, name: &str) -> Self {
+        Self::join_with(network, name, Some(history())).await
+    }
+
+    async fn join_with(network: &Network, name: &str, history: Option<Arc<Sequencer>>) -> Self {
         let (name, life) = (NodeName::from(name), Incarnation::of(name));
         let mut cluster = network.join(&name, LEASE);
         cluster.peers = Some(network.peers(&name, life));
@@ -66,6 +76,7 @@ impl Member {
             memory: Memory::new(1 << 30),
             poll_wait: POLL,
             fencing,
+            history,
             ..connection::Config::default()
         };
         let memory = config.memory.clone();
@@ -161,6 +172,13 @@ pub(crate) async fn members<const N: usize>(names: [&str; N]) -> (Network, [Memb
     (network, members)
 }
 
+fn history() -> Arc<Sequencer> {
+    let bounds = Bounds { age: MINUTE, bytes: 1 << 20, events: 1000, excluded: Vec::new() };
+    let ring = Ring::new(bounds, Instant::now());
+    let options = SequencerOptions { age: MINUTE, has_peers: true, limits: Default::default() };
+    Sequencer::new(ring, &IdKey::of_cookie(COOKIE), options)
+}
+
 fn verifier() -> Arc<Verifier> {
     let tokens = TokenConfig {
         algorithms: "HS256".parse().expect("an algorithm"),
@@ -242,14 +260,19 @@ impl Answered {
         lines.find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         let lines = self.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
         lines.filter_map(|line| line.split(';').next()?.split_once('='))
     }
 
-    /// Returns whether it deletes the cookies.
+    /// Returns whether it deletes the cookies of RIG, and no other.
     pub(crate) fn clears(&self) -> bool {
         self.head.matches("Max-Age=0").count() == 2
+    }
+
+    /// Returns whether it deletes all cookies, and that of the position is among them.
+    pub(crate) fn clears_all(&self) -> bool {
+        self.head.matches("Max-Age=0").count() == 3 && self.cookies().any(|cookie| cookie == ("position", ""))
     }
 
     /// Returns the ids of its events, or their types for those of the gateway.
@@ -299,18 +322,39 @@ impl Poller {
     }
 
     pub(crate) async fn open_with(member: &Member, token: &str) -> Self {
-        let subscriptions = r#"[{%22eventType%22:%22t%22}]"#;
-        let query = format!("?jwt={token}&subscriptions={subscriptions}");
         let mut poller = Self::default();
-        let opened = ask(member.address, &poller.request(&query, "close")).await;
-        assert_eq!((opened.status, &*opened.body), (200, r#""ok""#), "{}", opened.head);
-        poller.take(&opened);
+        poller.open_again(member, token).await;
         let welcome = poller.poll(member).await;
         assert_eq!(welcome.events(), ["rig.connection.create", "rig.subscriptions_set"]);
         let body: serde_json::Value = serde_json::from_str(&welcome.body).expect("a document");
         poller.connection =
             body["events"][0]["data"]["connection_token"].as_str().expect("a token").to_owned();
         poller
+    }
+
+    /// Opens a connection with the cookies that it has.
+    pub(crate) async fn open_again(&mut self, member: &Member, token: &str) -> Answered {
+        let subscriptions = r#"[{%22eventType%22:%22t%22}]"#;
+        let query = format!("?jwt={token}&subscriptions={subscriptions}");
+        let opened = ask(member.address, &self.request(&query, "close")).await;
+        assert_eq!((opened.status, &*opened.body), (200, r#""ok""#), "{}", opened.head);
+        self.take(&opened);
+        opened
+    }
+
+    /// Returns the value of its cookie of this name.
+    pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn keep(&mut self, name: &str, value: &str) {
+        self.lose(name);
+        self.cookies.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Loses a cookie.
+    pub(crate) fn lose(&mut self, name: &str) {
+        self.cookies.retain(|(known, _)| known != name);
     }
 
     /// Polls at any node.
@@ -335,8 +379,7 @@ impl Poller {
 
     pub(crate) fn take(&mut self, answered: &Answered) {
         for (name, value) in answered.cookies() {
-            self.cookies.retain(|(known, _)| known != name);
-            self.cookies.push((name.to_owned(), value.to_owned()));
+            self.keep(name, value);
         }
     }
 

@@ -10,7 +10,7 @@ use session::{NodeName, Operation, Place, Revocation, RevocationId};
 use tokio::time::timeout;
 
 use super::{Message, Network};
-use crate::bus::{Bus, IdTaken, NoQuorum, Offered};
+use crate::bus::{Bus, IdTaken, NoQuorum, Offered, Reservation};
 use crate::node::Node;
 use crate::publish::EventOrigin;
 use crate::spread::{Reach, Spread};
@@ -35,12 +35,16 @@ impl Bus for MemoryBus {
         }
         drop(traffic);
         self.network.0.changed.notify_waiters();
-        Offered::Taken
+        Offered::Taken(None)
     }
 
-    fn queue<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, ()> {
-        self.offer(event);
-        std::future::ready(()).boxed()
+    fn reserve<'b>(&'b self, event: &'b Event) -> BoxFuture<'b, Reservation> {
+        let (network, name, event) = (self.network.clone(), self.name.clone(), event.clone());
+        let place: Reservation = Box::new(move || {
+            Self { network, name }.offer(&event);
+            None
+        });
+        std::future::ready(place).boxed()
     }
 
     fn flushed(&self) -> BoxFuture<'_, ()> {
@@ -101,7 +105,7 @@ impl Bus for MemoryBus {
         async move {
             loop {
                 match self.network.next(&self.name).await {
-                    Message::Event(event) => _ = node.publish(event, EventOrigin::Peer).await,
+                    Message::Event(event) => _ = node.publish(event, EventOrigin::Peer(None)).await,
                     Message::Operation { number, place, from, operation } => {
                         self.apply(&node, number, place, &from, operation).await;
                     }

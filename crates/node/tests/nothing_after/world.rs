@@ -117,6 +117,7 @@ impl World {
             subjects: token.iter().map(|token| self.subject(token)).collect(),
             client: connection::Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None },
             subscriptions: wants(kind),
+            resume: connection::Resume::default(),
         };
         let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
         let opened = match transport {

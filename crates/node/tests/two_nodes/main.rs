@@ -67,6 +67,7 @@ impl Member {
             client: Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None },
             subscriptions: Subscription::parse_list(&subscriptions, &Extractors::default())
                 .expect("it is a list of subscriptions"),
+            resume: connection::Resume::default(),
         };
         self.hub.open_stream(opening, Encoding::SsePlain, Bytes::new())
     }

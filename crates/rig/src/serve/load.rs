@@ -1,6 +1,6 @@
 //! Loads what earlier runs of the node have stored.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -28,6 +28,8 @@ pub(super) struct Loaded {
     /// Its membership in a cluster; `None` for a single node.
     pub(super) membership: Option<Membership>,
     pub(super) apis: Arc<Apis>,
+    /// The data folder, which is locked as long as `sessions` exist; `None` if nothing is stored.
+    pub(super) folder: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -78,7 +80,7 @@ impl Loaded {
             (_, None) => Box::new(MemoryStore::default()),
         };
         let apis = Arc::new(load_apis(apis, store, (cors, targets))?);
-        Ok(Self { sessions, outboxes, life, membership, apis })
+        Ok(Self { sessions, outboxes, life, membership, apis, folder })
     }
 }
 

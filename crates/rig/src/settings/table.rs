@@ -6,6 +6,7 @@ mod broker;
 mod cluster;
 mod connections;
 mod gone;
+mod history;
 mod hook;
 mod issuers;
 mod limits;
@@ -120,6 +121,7 @@ pub(crate) const GROUPS: &[Group] = &[
     access::CHECKS,
     connections::SUBSCRIPTIONS,
     connections::CONNECTIONS,
+    history::GROUP,
     cluster::GROUP,
     broker::GROUP,
     broker::kafka::GROUP,

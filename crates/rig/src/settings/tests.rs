@@ -5,6 +5,7 @@ mod api_access;
 mod brokers;
 mod cluster;
 mod event_size;
+mod history;
 mod hook;
 mod issuers;
 #[cfg(feature = "kafka")]

@@ -23,7 +23,7 @@ async fn park(
     known: Option<Cursor>,
 ) -> tokio::task::JoinHandle<Result<Batch, PollError>> {
     let mailbox = mailbox.clone();
-    let parked = tokio::spawn(async move { mailbox.poll(known, WAIT, None).await });
+    let parked = tokio::spawn(async move { mailbox.get(known, WAIT, None).await });
     tokio::task::yield_now().await;
     parked
 }
@@ -46,17 +46,17 @@ async fn a_poll_that_waits_in_vain_is_answered_empty_and_the_next_one_misses_not
     let (mailbox, fence) = closed(&[]);
     open(&fence);
     mailbox.put(&event("a"));
-    let known = mailbox.poll(None, WAIT, None).await.unwrap().cursor;
+    let known = mailbox.get(None, WAIT, None).await.unwrap().cursor;
     fence.close();
     mailbox.put(&event("b"));
     for (cursor, last, then) in [(Some(known), "a", vec!["b"]), (None, NO_EVENT, vec!["a", "b"])] {
         let asked = Instant::now();
-        let empty = mailbox.poll(cursor, WAIT, None).await.unwrap();
+        let empty = mailbox.get(cursor, WAIT, None).await.unwrap();
         assert_eq!(asked.elapsed(), WAIT);
         let body = format!(r#"{{"last_event_id":"{last}","events":[]}}"#);
         assert_eq!((&empty.body[..], empty.over), (body.as_bytes(), false), "not even the newest id");
         open(&fence);
-        assert_eq!(ids(&mailbox.poll(Some(empty.cursor), WAIT, None).await.unwrap()), then);
+        assert_eq!(ids(&mailbox.get(Some(empty.cursor), WAIT, None).await.unwrap()), then);
         fence.close();
     }
     assert_eq!((fence.held(), mailbox.counts().0), (2, 4));
@@ -105,8 +105,8 @@ async fn the_answer_of_a_session_is_fenced_and_no_other() {
     let (of_session, fence) = closed(&["a"]);
     let anonymous = Mailbox::new(1 << 20);
     anonymous.put(&event("a"));
-    assert_eq!(ids(&anonymous.poll(None, WAIT, Some(begun.clone())).await.unwrap()), ["a"]);
+    assert_eq!(ids(&anonymous.get(None, WAIT, Some(begun.clone())).await.unwrap()), ["a"]);
     open(&fence);
-    assert_eq!(ids(&of_session.poll(None, WAIT, Some(begun.clone())).await.unwrap()), ["a"]);
+    assert_eq!(ids(&of_session.get(None, WAIT, Some(begun.clone())).await.unwrap()), ["a"]);
     assert_eq!(*begun.0.lock(), [false, true]);
 }

@@ -1,0 +1,260 @@
+//! Gives each event its position, and keeps it in the ring of recent events.
+//!
+//! One short lock makes the order: an event takes its position, is kept, is matched and is queued
+//! for its receivers under it. A connection is added to the subscription index under the same lock,
+//! and so it becomes live. So there is one moment before which an event comes from the ring, and
+//! after which it comes over a lane.
+//!
+//! The lock is taken before those of the index, the lanes and the connections, and never while one
+//! of these is held.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use event::Event;
+use history::{EventId, EventKeys, EventPosition, IdKey, Ids, InvalidId, ResumeLimits, Ring, Series};
+use session::{Selector, Subject};
+use subscription::{Index, Subscription};
+
+use crate::sync::{AtomicU64, Mutex, MutexGuard, uses_index};
+
+/// The limit of types without subscribers whose events are still kept. Events of others are not,
+/// which is a gap for whoever comes back for them.
+const GIVEN_UP: usize = 1 << 16;
+
+/// What a [`Sequencer`] depends on beside its ring.
+#[derive(Clone, Copy, Debug)]
+pub struct SequencerOptions {
+    /// How long events are kept (`HISTORY`).
+    pub age: Duration,
+    /// Whether events also come from other nodes. They come only while their type has subscribers,
+    /// so what came before the first one was missed.
+    pub has_peers: bool,
+    /// The most that a client may have missed.
+    pub limits: ResumeLimits,
+}
+
+/// The order of the events of a node, and the recent ones.
+pub struct Sequencer {
+    ids: Ids,
+    keys: EventKeys,
+    options: SequencerOptions,
+    /// The latest position whose event is in the lanes of its receivers.
+    head: AtomicU64,
+    ring: Mutex<Ring>,
+    /// When the last subscriber of a type has left. Its events are kept for a while, since the
+    /// subscriber may come back.
+    given_up: parking_lot::Mutex<HashMap<Arc<str>, Instant>>,
+    /// When the process started, if the ring is that of an earlier run: subscribers of any type may
+    /// come back from then on.
+    continued_at: Option<Instant>,
+}
+
+impl Sequencer {
+    /// Creates the order of events that continues this ring. The key is that of the ids.
+    pub fn new(mut ring: Ring, key: &IdKey, options: SequencerOptions) -> Arc<Self> {
+        let is_new = ring.last() == EventPosition::default();
+        if is_new {
+            // Here, position 0 means none.
+            ring.pass();
+        }
+        let continued_at = (!is_new).then(Instant::now);
+        Arc::new(Self {
+            ids: Ids::new(key, ring.series()),
+            keys: ring.keys().clone(),
+            options,
+            head: AtomicU64::new(ring.last().0),
+            ring: Mutex::new(ring),
+            given_up: parking_lot::Mutex::default(),
+            continued_at,
+        })
+    }
+
+    /// Returns the series of the positions.
+    pub fn series(&self) -> Series {
+        self.ids.series()
+    }
+
+    /// Returns the series that a cursor belongs to, if it is another one with the same key.
+    pub fn series_of(&self, cursor: &str) -> Option<Series> {
+        match self.ids.read(cursor) {
+            Err(InvalidId::Elsewhere(series)) => Some(series),
+            Err(InvalidId::Unknown) | Ok(_) => None,
+        }
+    }
+
+    /// Writes the ring, to be loaded by the next run. Nothing may be published any more.
+    ///
+    /// # Errors
+    /// Fails if the output does.
+    pub fn store(&self, output: &mut impl Write) -> io::Result<()> {
+        self.ring.lock().write_to(output, Instant::now(), SystemTime::now())
+    }
+
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    pub(crate) fn keys(&self) -> &EventKeys {
+        &self.keys
+    }
+
+    pub(crate) fn options(&self) -> &SequencerOptions {
+        &self.options
+    }
+
+    pub(crate) fn id(&self, position: EventPosition) -> EventId {
+        self.ids.text(position)
+    }
+
+    /// Returns a position up to which all events are in the lanes of their receivers.
+    pub(crate) fn head(&self) -> EventPosition {
+        EventPosition(self.head.load(Ordering::Acquire))
+    }
+
+    /// Stops the order. Positions are taken, and connections become live, with it.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock()
+    }
+
+    /// Takes a position for an event, keeps the event, calls `taken` with the position, and `queue`
+    /// with it and the receivers, which must queue the event for them and do nothing else. Returns
+    /// what that returns; `None` without receivers.
+    pub(crate) fn take<S: Clone, Q>(
+        &self,
+        event: &Event,
+        index: &Index<S>,
+        taken: impl FnOnce(EventPosition),
+        queue: impl FnOnce(EventPosition, Vec<S>) -> Q,
+    ) -> Option<Q> {
+        let event_type = event.event_type();
+        if !self.is_wanted(event_type, index) {
+            let type_key = self.keys.of_type(event_type);
+            let mut ring = self.ring.lock();
+            // Asked again with the lock: from here on, no subscription is added.
+            uses_index();
+            if !index.has(event_type)
+                && let Some(position) = ring.count(type_key)
+            {
+                taken(position);
+                self.head.store(position.0, Ordering::Release);
+                return None;
+            }
+        }
+        let values = index.extractors().values(event_type, event.json());
+        let keyed = self.keys.of_event(event, &values);
+        let mut ring = self.ring.lock();
+        let position = ring.push(keyed, Instant::now());
+        taken(position);
+        uses_index();
+        let receivers = index.matches_values(event_type, &values);
+        let queued = (!receivers.is_empty()).then(|| queue(position, receivers));
+        self.head.store(position.0, Ordering::Release);
+        queued
+    }
+
+    /// Returns `true` if events of a type are kept: it has subscribers, had some recently, or may
+    /// have had some in the run before.
+    fn is_wanted<S: Clone>(&self, event_type: &str, index: &Index<S>) -> bool {
+        let is_continued = self.continued_at.is_some_and(|at| at.elapsed() <= self.options.age);
+        is_continued || self.is_known(event_type, index)
+    }
+
+    /// Returns `true` if a type has subscribers, or had some recently in this run.
+    fn is_known<S: Clone>(&self, event_type: &str, index: &Index<S>) -> bool {
+        let is_recent = |since: &Instant| since.elapsed() <= self.options.age;
+        uses_index();
+        index.has(event_type) || self.given_up.lock().get(event_type).is_some_and(is_recent)
+    }
+
+    /// Records that the last subscriber of a type has left.
+    pub(crate) fn give_up(&self, event_type: &Arc<str>) {
+        let mut given_up = self.given_up.lock();
+        if given_up.len() < GIVEN_UP || given_up.contains_key(event_type) {
+            given_up.insert(event_type.clone(), Instant::now());
+        }
+    }
+
+    /// Returns the types without subscribers whose events are still kept.
+    pub(crate) fn recently_wanted(&self) -> Vec<Arc<str>> {
+        let given_up = self.given_up.lock();
+        let recent = given_up.iter().filter(|(_, since)| since.elapsed() <= self.options.age);
+        recent.map(|(event_type, _)| event_type.clone()).collect()
+    }
+
+    /// Records which types are wanted from now on, before they are in the index: nothing is known
+    /// of what other nodes have published of a type that was not wanted before.
+    pub(crate) fn want<S: Clone>(&self, ring: &mut Ring, subscriptions: &[Subscription], index: &Index<S>) {
+        if !self.options.has_peers {
+            return;
+        }
+        let types = subscriptions.iter().map(Subscription::event_type);
+        let mut is_any = false;
+        for event_type in types.filter(|event_type| !self.is_known(event_type, index)) {
+            ring.absent(self.keys.of_type(event_type));
+            is_any = true;
+        }
+        if is_any {
+            // From this position on, nothing of them is missed.
+            self.head.store(ring.pass().0, Ordering::Release);
+        }
+    }
+
+    /// Keeps events of these types from now on. Returns a position that it takes for that.
+    pub(crate) fn expect<S: Clone>(&self, subscriptions: &[Subscription], index: &Index<S>) -> EventPosition {
+        let mut ring = self.ring.lock();
+        self.want(&mut ring, subscriptions, index);
+        for event_type in subscriptions.iter().map(Subscription::event_type) {
+            if !index.has(event_type) {
+                self.give_up(&event_type.into());
+            }
+        }
+        let position = ring.pass();
+        self.head.store(position.0, Ordering::Release);
+        position
+    }
+
+    /// Takes a position for a loss of events of a type, or of any, and calls `queue` with it.
+    pub(crate) fn lose<Q>(&self, event_type: Option<&str>, queue: impl FnOnce(EventPosition) -> Q) -> Q {
+        let event_type = event_type.map(|event_type| self.keys.of_type(event_type));
+        let mut ring = self.ring.lock();
+        let position = ring.lose(event_type);
+        let queued = queue(position);
+        self.head.store(position.0, Ordering::Release);
+        queued
+    }
+
+    /// Takes a position for a revocation that is about to take effect: nobody whom it selects gets
+    /// what came before.
+    pub(crate) fn revoke(&self, selector: &Selector) {
+        let claim = selector.claim().unwrap_or_default();
+        let key = self.keys.of_revocation(selector.issuer.as_deref(), claim, selector.value().as_str());
+        let mut ring = self.ring.lock();
+        let position = ring.revoke(key, Instant::now());
+        self.head.store(position.0, Ordering::Release);
+    }
+
+    /// Returns the keys of all revocations that would select one of these tokens.
+    pub(crate) fn revocation_keys(&self, subjects: &[Subject]) -> Vec<u128> {
+        let selectors = subjects.iter().flat_map(Subject::selectors);
+        selectors.map(|(issuer, claim, value)| self.keys.of_revocation(issuer, claim, value)).collect()
+    }
+
+    /// Removes what is too old, without holding the lock for long. Returns `true` if there is
+    /// more.
+    pub(crate) fn evict(&self) -> bool {
+        let is_more = self.ring.lock().evict(Instant::now());
+        if !is_more {
+            let mut given_up = self.given_up.lock();
+            given_up.retain(|_, since| since.elapsed() <= self.options.age);
+            let small = given_up.capacity() < 1024 || given_up.len() > given_up.capacity() / 4;
+            if !small {
+                given_up.shrink_to_fit();
+            }
+        }
+        is_more
+    }
+}
