@@ -202,8 +202,8 @@ impl Response {
     /// Returns the answer in one line: status, the headers that clients can rely on in alphabetical
     /// order, body.
     ///
-    /// Omits `cache-control` with the value of every answer that must not be reused, and
-    /// `connection` unless it announces an upgrade.
+    /// Omits `cache-control` with the value of every answer that must not be reused, `connection`
+    /// unless it announces an upgrade, and the cookie of the position, which RIG does not have.
     pub fn shown(&self) -> String {
         let mut headers: Vec<_> = self
             .headers
@@ -211,6 +211,7 @@ impl Response {
             .filter(|(name, value)| {
                 SHOWN.contains(&name.as_str())
                     && value != "max-age=0, private, must-revalidate"
+                    && !(name == "set-cookie" && value.starts_with("position"))
                     && (name != "connection" || value.to_ascii_lowercase().contains("upgrade"))
             })
             .collect();

@@ -8,8 +8,11 @@
 mod apis;
 mod authority;
 mod browser_cookies;
+mod chunked;
 mod client;
 mod cluster;
+mod event_source;
+mod event_stream;
 mod folder;
 mod gateway;
 mod glewlwyd;
@@ -23,8 +26,10 @@ mod longpolling;
 mod nats;
 mod nemesis;
 mod nginx;
+mod node_script;
 mod program;
 mod provider;
+mod publisher;
 mod random;
 mod registry;
 mod scenarios;
@@ -32,6 +37,7 @@ mod script;
 mod sse;
 mod strict;
 mod stub;
+mod tap;
 mod token;
 mod upstream;
 mod websocket;
@@ -41,6 +47,8 @@ pub use apis::{api_names, api_of, definition, everything, pass_all, pass_all_htt
 pub use authority::Authority;
 pub use client::{Request, Response};
 pub use cluster::{Cluster, ClusterOptions, Direction, Link, LinkState, Nats, Node};
+pub use event_source::EventSource;
+pub use event_stream::{Dispatched, EventStream};
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use glewlwyd::{Glewlwyd, GlewlwydLogin};
@@ -54,7 +62,9 @@ pub use longpolling::{LongPolling, Poll};
 pub use nats::{NatsCluster, NatsOptions, NatsServer};
 pub use nemesis::{Fault, Nemesis, NemesisOptions, Outcome, Strike, Verdict, schedule};
 pub use nginx::Nginx;
+pub use node_script::{Story, node_script, run_story};
 pub use provider::{Browser, Logout, Provider, Tokens, claims_of};
+pub use publisher::Publisher;
 pub use random::Random;
 pub use registry::{RegistryOptions, RegistryState, SchemaRegistry};
 pub use scenarios::{Scenarios, redacted};
@@ -62,6 +72,7 @@ pub use script::ScriptServer;
 pub use sse::Sse;
 pub use strict::requests;
 pub use stub::{Asked, Stub};
+pub use tap::Tap;
 pub use token::{KEY, claims, in_seconds, signed, token_of};
 pub use upstream::{RawUpstream, Received, Script, Upstream, api, unused_address};
 pub use websocket::{Frame, Opcode, WebSocket};
@@ -97,4 +108,15 @@ pub fn greeting(id: &str, name: &str) -> String {
     format!(
         r#"{{"specversion": "0.2", "type": "greeting", "source": "/o", "id": "{id}", "data": {{"name": "{name}"}}}}"#
     )
+}
+
+/// Returns the query that subscribes to these types.
+pub fn subscribed_to(event_types: &[&str]) -> String {
+    let list: Vec<_> = event_types.iter().map(|name| serde_json::json!({ "eventType": name })).collect();
+    format!("subscriptions={}", encoded(&serde_json::Value::from(list).to_string()))
+}
+
+/// Returns an event of this type without data.
+pub fn event_of(event_type: &str, id: impl std::fmt::Display) -> String {
+    format!(r#"{{"specversion":"1.0","type":"{event_type}","source":"/s","id":"{id}"}}"#)
 }

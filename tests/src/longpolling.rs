@@ -85,7 +85,11 @@ impl LongPolling {
         cookies.join("; ")
     }
 
-    fn take_cookies(&mut self, response: &Response) {
+    /// Stores the cookies of an answer.
+    ///
+    /// # Panics
+    /// Panics if one has no name.
+    pub fn take_cookies(&mut self, response: &Response) {
         for (_, cookie) in response.headers.iter().filter(|(name, _)| name == "set-cookie") {
             let pair = cookie.split(';').next().unwrap_or_default();
             let (name, value) = pair.split_once('=').expect("a cookie has a name");

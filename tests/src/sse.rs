@@ -51,12 +51,23 @@ impl Sse {
         Ok(Self { wire, head, text: String::new(), ended: false })
     }
 
+    /// Returns the next event or comment as it is on the wire, without its `id` line and the empty
+    /// line; `None` at an orderly end of the stream.
+    ///
+    /// # Panics
+    /// Panics if the stream is cut off.
+    pub fn raw(&mut self) -> Option<String> {
+        let block = self.exact()?;
+        let without = block.rsplit_once('\n').filter(|(_, last)| last.starts_with("id:"));
+        Some(without.map_or(block.as_str(), |(without, _)| without).to_owned())
+    }
+
     /// Returns the next event or comment as it is on the wire, without the empty line; `None` at an
     /// orderly end of the stream.
     ///
     /// # Panics
     /// Panics if the stream is cut off.
-    pub fn raw(&mut self) -> Option<String> {
+    pub fn exact(&mut self) -> Option<String> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let event = event.to_owned();
