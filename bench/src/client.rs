@@ -1,6 +1,7 @@
 //! Clients at little cost: requests are written as they are, of answers only the heads are read,
 //! events are counted.
 
+mod blocks;
 mod crowd;
 mod entrance;
 mod frames;
@@ -8,6 +9,7 @@ mod h2;
 mod http;
 mod longpolling;
 mod pipeline;
+mod reader;
 mod received;
 mod slow;
 mod subscriber;
@@ -16,10 +18,12 @@ mod tls;
 mod variant;
 mod witness;
 
+pub(crate) use blocks::{Counts, Seen};
 pub(crate) use crowd::Crowd;
 pub(crate) use entrance::Entrance;
 pub(crate) use http::{Publisher, get};
 pub(crate) use pipeline::publish_all;
+pub(crate) use reader::Reader;
 pub(crate) use slow::SlowReaders;
 pub(crate) use subscriber::{look_in, visit};
 pub(crate) use throng::Throng;

@@ -19,13 +19,29 @@ pub(crate) fn numbered(number: u32) -> Bytes {
 
 /// The same with `size` bytes.
 pub(crate) fn sized(number: u32, size: usize) -> Bytes {
+    composed(TYPE, number, size)
+}
+
+/// The event of that number and of another type, of [`SIZE`] bytes.
+pub(crate) fn of_type(event_type: &str, number: u32) -> Bytes {
+    composed(event_type, number, SIZE)
+}
+
+fn composed(event_type: &str, number: u32, size: usize) -> Bytes {
     let head = format!(
-        r#"{{"specversion":"1.0","type":"{TYPE}","source":"/bench","id":"{number:010}","data":{{"mark":"{}","text":""#,
+        r#"{{"specversion":"1.0","type":"{event_type}","source":"/bench","id":"{number:010}","data":{{"mark":"{}","text":""#,
         char::from(MARK)
     );
     let tail = r#""}}"#;
     let text = "x".repeat(size - head.len() - tail.len());
     format!("{head}{text}{tail}").into()
+}
+
+/// The number of the event in this JSON; `None` if it is none of these.
+pub(crate) fn number(json: &[u8]) -> Option<u32> {
+    const BEFORE: &[u8] = br#""source":"/bench","id":""#;
+    let at = json.windows(BEFORE.len()).position(|window| window == BEFORE)? + BEFORE.len();
+    std::str::from_utf8(json.get(at..at + 10)?).ok()?.parse().ok()
 }
 
 /// How many events these bytes hold (the mark of; the rest may be in the next bytes).
@@ -50,6 +66,14 @@ mod tests {
             let value: serde_json::Value = serde_json::from_slice(&event).unwrap();
             assert_eq!(value["id"], format!("{number:010}"));
         }
+    }
+
+    #[test]
+    fn numbers_are_read_back() {
+        assert_eq!(number(&numbered(4_000_000_007)), Some(4_000_000_007));
+        assert_eq!(number(&of_type("other", 7)), Some(7));
+        assert_eq!(of_type("other", 7).len(), SIZE);
+        assert_eq!(number(br#"{"specversion":"1.0","source":"rig","id":"0000000001"}"#), None);
     }
 
     #[test]

@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use measure::{
-    beside, churn, cluster, connect, fanout, filter, identity, idle, journal, kafka, proxy, publish, revoke,
-    sessions, slow, start, sustained,
+    beside, churn, cluster, connect, fanout, filter, identity, idle, journal, kafka, proxy, publish, resume,
+    revoke, sessions, slow, start, sustained,
 };
 use server::Launch;
 
@@ -151,6 +151,18 @@ enum Command {
         #[command(flatten)]
         plan: identity::IdentityPlan,
     },
+    /// Measures what the history of events costs, and what clients that come back cost, beside an
+    /// earlier build and nchan, and a hundred thousand of them; writes resume.md and resume.json.
+    Resume {
+        /// The folder for both.
+        #[arg(long, default_value = "docs/performance")]
+        out: PathBuf,
+        #[command(flatten)]
+        plan: resume::ResumePlan,
+    },
+    /// The clients of one of several servers, which come back.
+    #[command(hide = true)]
+    ComeBack(resume::Returning),
     /// Memory of connections that wait, each with one subscription.
     Idle(idle::IdleClients),
     /// The clients of one of several servers.
@@ -229,6 +241,8 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Cluster { out, plan } => report::cluster::run(launch, &plan, &out).await,
         Command::Kafka { out, plan } => report::kafka::run(launch, &plan, &out).await,
         Command::Identity { out, plan } => report::identity::run(launch, &plan, &out).await,
+        Command::Resume { out, plan } => report::resume::run(launch, &plan, &out).await,
+        Command::ComeBack(plan) => resume::come_back(plan).await,
         Command::Idle(plan) => print(&idle::run(launch, plan).await?),
         Command::Hold(plan) => idle::hold(plan).await,
         Command::Start { times } => print(&start::run(launch, times)?),

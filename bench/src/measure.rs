@@ -1,6 +1,7 @@
 //! The measurements. Each starts a server of its own, so that none leaves anything to the next.
 
 pub(crate) mod beside;
+mod bystanders;
 pub(crate) mod churn;
 pub(crate) mod cluster;
 pub(crate) mod connect;
@@ -16,6 +17,7 @@ pub(crate) mod kafka;
 pub(crate) mod proxy;
 pub(crate) mod publish;
 mod random;
+pub(crate) mod resume;
 pub(crate) mod revoke;
 pub(crate) mod sessions;
 pub(crate) mod slow;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::ops::{Add, Sub};
+use std::time::Duration;
 
 use anyhow::Context;
 use rustix::param::clock_ticks_per_second;
@@ -112,6 +113,23 @@ impl Sub for Cpu {
     }
 }
 
+/// Returns what the threads of the process with this id have run so far, to the nanosecond: the
+/// first field of `/proc/PID/task/TID/schedstat`. Threads that have exited are not in it.
+///
+/// # Errors
+/// Fails if the process is gone, or if the kernel does not count it.
+pub(crate) fn run_time(pid: u32) -> anyhow::Result<Duration> {
+    let mut total = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid}"))? {
+        // A thread may exit while the list is read.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let nanoseconds = text.split(' ').next().and_then(|field| field.parse().ok());
+        total += Duration::from_nanos(nanoseconds.context("schedstat")?);
+    }
+    anyhow::ensure!(!total.is_zero(), "the kernel does not count what process {pid} runs");
+    Ok(total)
+}
+
 /// This process and those that it and its own have started.
 ///
 /// # Errors
@@ -187,6 +205,21 @@ mod tests {
         assert!(peak_kib(std::process::id()).unwrap() > 63 << 10);
         let parent = std::os::unix::process::parent_id();
         assert!(descendants(parent).unwrap().contains(&std::process::id()));
+    }
+
+    #[test]
+    fn time_is_counted_finer_than_in_ticks() {
+        let this = std::process::id();
+        let before = run_time(this).unwrap();
+        let (start, mut turns) = (std::time::Instant::now(), 0_u64);
+        while start.elapsed() < Duration::from_millis(20) {
+            turns = std::hint::black_box(turns + 1);
+        }
+        // The kernel counts a thread that runs at its ticks, and when it stops to run.
+        std::thread::sleep(Duration::from_millis(1));
+        let spent = run_time(this).unwrap().checked_sub(before).unwrap_or_default();
+        let plausible = Duration::from_micros(100)..Duration::from_secs(1);
+        assert!(plausible.contains(&spent) && !spent.subsec_nanos().is_multiple_of(10_000_000), "{spent:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod identity;
 pub(crate) mod kafka;
 mod plots;
 pub(crate) mod proxy;
+pub(crate) mod resume;
 mod template;
 
 use std::fs;

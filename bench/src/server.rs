@@ -13,6 +13,7 @@ mod nginx;
 mod place;
 pub(crate) mod proxies;
 mod pushpin;
+pub(crate) mod restart;
 pub(crate) mod rig;
 mod socketio;
 
@@ -27,12 +28,13 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::Streaming;
-use crate::process::{Cpu, ResidentSet, established, peak_kib};
+use crate::process::{Cpu, ResidentSet, established, peak_kib, run_time};
 use crate::token::{self, Signer};
 pub(crate) use child::Child;
 pub(crate) use counted::{Callgrind, Counter};
 pub(crate) use identity::Identity;
 pub(crate) use nginx::configuration as nginx_configuration;
+pub(crate) use nginx::{BUFFERED, start_buffered as start_nginx_buffered};
 pub(crate) use place::TempFolder;
 use place::free_address;
 
@@ -291,6 +293,27 @@ impl RunningServer {
         post(self.status, rig::REVOCATIONS, body.as_bytes())
     }
 
+    /// The request that opens the connection of client `number` with Server-Sent Events and, with
+    /// a cursor, asks for what came after it.
+    pub(crate) fn resumption(&self, number: u32, cursor: Option<&str>) -> anyhow::Result<Vec<u8>> {
+        let request = self.subscription(Streaming::Sse, number)?;
+        Ok(with_cursor(request, cursor))
+    }
+
+    /// The request that opens the connection of client `number` of the gateway with Server-Sent
+    /// Events of another type. Its heartbeats have ids.
+    ///
+    /// # Errors
+    /// The token cannot be signed.
+    pub(crate) fn subscription_to(&self, event_type: &str, number: u32) -> anyhow::Result<Vec<u8>> {
+        Ok(rig::subscription_to(self.address, event_type, &self.token(number)?))
+    }
+
+    /// Whether it is the gateway, which says when a client is subscribed, and what it has missed.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.product == Product::Rig
+    }
+
     /// Where publishers connect.
     pub(crate) fn publishing(&self) -> SocketAddr {
         if self.product == Product::Pushpin { self.status } else { self.address }
@@ -352,6 +375,15 @@ impl RunningServer {
         rig::consumed(self.status, topic).await
     }
 
+    /// The CPU time of all threads of its processes up to now, to the nanosecond, without that of
+    /// threads that have exited.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) fn run_time(&self) -> anyhow::Result<Duration> {
+        self.child.pids()?.into_iter().map(run_time).sum()
+    }
+
     /// The CPU time of all its processes up to now.
     ///
     /// # Errors
@@ -365,6 +397,15 @@ impl RunningServer {
 fn kernel_population(address: SocketAddr) -> anyhow::Result<Population> {
     let SocketAddr::V4(address) = address else { anyhow::bail!("{address} is not IPv4") };
     Ok(Population { connections: established(address)?, sessions: None, subscriptions: None })
+}
+
+/// Returns the request with this cursor in its head.
+pub(crate) fn with_cursor(mut request: Vec<u8>, cursor: Option<&str>) -> Vec<u8> {
+    if let Some(cursor) = cursor {
+        request.truncate(request.len() - 2);
+        request.extend_from_slice(format!("Last-Event-ID: {cursor}\r\n\r\n").as_bytes());
+    }
+    request
 }
 
 fn post(address: SocketAddr, path: &str, json: &[u8]) -> Vec<u8> {

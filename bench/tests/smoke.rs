@@ -112,6 +112,25 @@ fn logouts_of_an_issuer_are_measured() {
     assert!(!out.read("identity.md").contains("NaN"), "{}", out.read("identity.md"));
 }
 
+/// Clients that come back, and what the history costs; without callgrind and nchan, which are not
+/// everywhere. The earlier build is the same.
+#[test]
+fn clients_that_come_back_are_measured() {
+    let gateway = Path::new(env!("CARGO_BIN_EXE_rig-bench")).with_file_name("rig");
+    let out = Folder::new("resume");
+    let gateway = gateway.to_string_lossy();
+    let programs = ["resume", "--rig", &gateway, "--other", &gateway, "--alone", "--uncounted"];
+    bench(&[&programs[..], &["--portion", "0.001", "--out"]].concat(), &out);
+    let raw: Value = serde_json::from_str(&out.read("resume.json")).expect("raw numbers are JSON");
+    for (part, figures) in [("before", 16), ("kept", 10), ("missed", 10), ("storm", 18)] {
+        assert_eq!(raw[part]["figures"]["figures"].as_array().map(Vec::len), Some(figures), "{part}");
+    }
+    for exact in ["events that were lost", "events that came twice", "gaps"] {
+        assert!(out.read("resume.md").contains(&format!("| {exact} | 0 |")), "{}", out.read("resume.md"));
+    }
+    assert!(!out.read("resume.md").contains("NaN"), "{}", out.read("resume.md"));
+}
+
 /// The page and the plots in the documents are what this program makes of the raw numbers.
 #[test]
 fn the_page_in_the_documents_is_of_its_raw_numbers() {

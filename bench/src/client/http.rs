@@ -20,7 +20,7 @@ pub(super) struct ResponseHead {
     pub(super) status: u16,
     /// Zero without the header.
     content_length: usize,
-    chunked: bool,
+    pub(super) chunked: bool,
     /// The server closes the connection after this answer.
     closes: bool,
     /// The cookies that the answer sets, in the form of a `Cookie` header.

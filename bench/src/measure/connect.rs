@@ -73,7 +73,7 @@ pub(crate) async fn run(launch: &Launch, plan: Newcomers) -> anyhow::Result<Conn
 pub(crate) async fn measure(server: &RunningServer, plan: Newcomers) -> anyhow::Result<Connect> {
     let Newcomers { server: product, transport, connections } = plan;
     connect(server, transport, WARM_UP).await?.leave().await;
-    empty(server).await?;
+    left(server, 0).await?;
 
     let (server_cpu, client_cpu) = (server.cpu()?, Cpu::of_this()?);
     let start = Instant::now();
@@ -89,7 +89,7 @@ pub(crate) async fn measure(server: &RunningServer, plan: Newcomers) -> anyhow::
 
     let leaving_cpu = server.cpu()?;
     crowd.leave().await;
-    empty(server).await?;
+    left(server, 0).await?;
     let leaving_cpu = server.cpu()? - leaving_cpu;
 
     let each = |cpu: Cpu| cpu.microseconds_each(f64::from(connections));
@@ -112,10 +112,13 @@ async fn connect(server: &RunningServer, transport: Streaming, connections: u32)
     Crowd::connect(server, transport, connections, &event::numbered(0), None).await
 }
 
-/// Waits until the server knows of no client any more.
-async fn empty(server: &RunningServer) -> anyhow::Result<()> {
+/// Waits until the server knows of no more clients than this.
+///
+/// # Errors
+/// It takes too long.
+pub(super) async fn left(server: &RunningServer, clients: u32) -> anyhow::Result<()> {
     let gone = async {
-        while server.population().await?.connections > 0 {
+        while server.population().await?.connections > u64::from(clients) {
             sleep(LOOK).await;
         }
         anyhow::Ok(())

@@ -27,19 +27,37 @@ const WARM_UP: u32 = 100;
 /// # Errors
 /// valgrind cannot be run, or a client is refused.
 pub(crate) async fn count(build: &Launch, operations: u32) -> anyhow::Result<[(&'static str, f64); 5]> {
-    // Builds before November 2026 read the clock of a log on disk through the vDSO, which valgrind
-    // hides.
-    let build = build.with(&[ONE_WORKER, ("DATA_DIR", "memory")]);
+    let [connect, delivery, publish] = of_clients(build, operations).await?;
+    let build = one_worker(build);
+    let [open, secured] = proxied(&build, operations).await.context("instructions of a proxied request")?;
+    Ok([
+        connect,
+        delivery,
+        publish,
+        ("proxied request: instructions", open),
+        ("proxied request with a token: instructions", secured),
+    ])
+}
+
+/// The same of connects, deliveries and events without subscribers alone.
+///
+/// # Errors
+/// valgrind cannot be run, or a client is refused.
+pub(super) async fn of_clients(build: &Launch, operations: u32) -> anyhow::Result<[(&'static str, f64); 3]> {
+    let build = one_worker(build);
     let connect = connects(&build, operations).await.context("instructions of a connect")?;
     let [delivery, publish] = published(&build, operations).await.context("instructions of an event")?;
-    let [open, secured] = proxied(&build, operations).await.context("instructions of a proxied request")?;
     Ok([
         ("connect, SSE: instructions", connect),
         ("delivery, SSE: instructions", delivery),
         ("publish: instructions", publish),
-        ("proxied request: instructions", open),
-        ("proxied request with a token: instructions", secured),
     ])
+}
+
+/// The same with one worker thread, and without a log on disk: builds before November 2026 read its
+/// clock through the vDSO, which valgrind hides.
+pub(super) fn one_worker(build: &Launch) -> Launch {
+    build.with(&[ONE_WORKER, ("DATA_DIR", "memory")])
 }
 
 async fn connects(build: &Launch, operations: u32) -> anyhow::Result<f64> {

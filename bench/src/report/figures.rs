@@ -1,13 +1,53 @@
 //! Parts of figures beside their targets. A run of some parts keeps the others.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use crate::machine::Testbed;
 use crate::measure::figures::{Figure, Figures};
+
+/// One part, and on what it was measured.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct MeasuredPart {
+    pub(super) machine: Testbed,
+    /// Less than 1: the counts were not those of the method.
+    pub(super) portion: f64,
+    pub(super) figures: Figures,
+}
+
+/// The parts of a page.
+pub(super) type Parts<P> = BTreeMap<P, MeasuredPart>;
+
+/// What a page shows.
+#[derive(Serialize)]
+pub(super) struct Sections<'a> {
+    parts: Vec<Section<'a>>,
+}
+
+#[derive(Serialize)]
+struct Section<'a> {
+    title: &'static str,
+    #[serde(flatten)]
+    measured: &'a MeasuredPart,
+    rows: Vec<Row<'a>>,
+}
+
+impl<'a> Sections<'a> {
+    /// Returns the sections of these parts, in their order.
+    pub(super) fn of<P: Copy>(parts: &'a Parts<P>, title: fn(P) -> &'static str) -> Self {
+        let section = |(part, measured): (&P, &'a MeasuredPart)| Section {
+            title: title(*part),
+            rows: rows(&measured.figures),
+            measured,
+        };
+        Self { parts: parts.iter().map(section).collect() }
+    }
+}
 
 /// A figure as a page shows it.
 #[derive(Serialize)]

@@ -1,43 +1,15 @@
 //! Issuers and the logouts that they send, as a page of Markdown. A run of some parts keeps the
 //! others.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
-use super::figures::{Row, kept, rows};
+use super::figures::{MeasuredPart, Parts, Sections, kept};
 use super::template;
 use crate::machine::Testbed;
-use crate::measure::figures::Figures;
 use crate::measure::identity::{self, IdentityPart, IdentityPlan};
 use crate::server::{Launch, Product};
-
-/// One part, and on what it was measured.
-#[derive(Debug, Serialize, Deserialize)]
-struct MeasuredPart {
-    machine: Testbed,
-    /// Less than 1: the counts were not those of the method.
-    portion: f64,
-    figures: Figures,
-}
-
-type Parts = BTreeMap<IdentityPart, MeasuredPart>;
-
-/// What the page shows.
-#[derive(Serialize)]
-struct IdentityPage<'a> {
-    parts: Vec<Section<'a>>,
-}
-
-#[derive(Serialize)]
-struct Section<'a> {
-    title: &'static str,
-    #[serde(flatten)]
-    measured: &'a MeasuredPart,
-    rows: Vec<Row<'a>>,
-}
 
 /// Measures and writes `identity.md` and `identity.json` into the folder, after each part.
 ///
@@ -46,7 +18,7 @@ struct Section<'a> {
 pub(crate) async fn run(launch: &Launch, plan: &IdentityPlan, out: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(plan.portion > 0.0 && plan.portion <= 1.0, "the portion is above 0 and up to 1");
     let wanted = if plan.only.is_empty() { IdentityPart::value_variants() } else { &plan.only };
-    let mut parts: Parts = kept(&out.join("identity.json"))?;
+    let mut parts: Parts<IdentityPart> = kept(&out.join("identity.json"))?;
     for part in wanted {
         eprintln!("== {}", title(*part));
         let machine = Testbed::look(launch, &[Product::Rig])?;
@@ -66,11 +38,6 @@ fn title(part: IdentityPart) -> &'static str {
     }
 }
 
-fn page(parts: &Parts) -> anyhow::Result<String> {
-    let parts = parts.iter().map(|(part, measured)| Section {
-        title: title(*part),
-        rows: rows(&measured.figures),
-        measured,
-    });
-    template::render(include_str!("identity.md.jinja"), IdentityPage { parts: parts.collect() })
+fn page(parts: &Parts<IdentityPart>) -> anyhow::Result<String> {
+    template::render(include_str!("identity.md.jinja"), Sections::of(parts, title))
 }

@@ -24,6 +24,27 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
     Ok(RunningServer { product: Product::Nginx, child, address, status: address, signer: None })
 }
 
+/// What nginx is given to keep messages as the gateway keeps events: if nothing is said, nchan
+/// keeps ten for each channel, in 128 MiB of shared memory. A subscriber without an id gets none of
+/// them.
+pub(crate) const BUFFERED: [&str; 2] = [
+    "nchan_shared_memory_size 256m;",
+    "nchan_message_buffer_length 200000; nchan_message_timeout 10m; nchan_subscriber_first_message newest;",
+];
+
+/// nginx with nchan that keeps messages.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn start_buffered(launch: &Launch) -> anyhow::Result<RunningServer> {
+    let (folder, address) = (TempFolder::new("nginx")?, free_address()?);
+    let [http, server] = BUFFERED;
+    let text = configuration(&folder, address);
+    let text = text.replacen("server {", &format!("{http}\n    server {{\n        {server}"), 1);
+    let child = spawn(&launch.nginx, folder, &text, address)?;
+    Ok(RunningServer { product: Product::Nginx, child, address, status: address, signer: None })
+}
+
 /// nginx with these locations and without nchan.
 pub(super) fn plain(
     launch: &Launch,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::{Child, Launch, Population, Product, RunningServer, TempFolder};
+use super::{Child, Handshake, Launch, Population, Product, RunningServer, TempFolder};
 use crate::{Streaming, client, token};
 
 pub(super) const EVENTS: &str = "/_rig/v1/events";
@@ -123,6 +123,14 @@ pub(super) fn path(transport: Streaming, subscriptions: &str, token: &str) -> St
 pub(crate) fn opening(transport: &str, subscriptions: &str, token: Option<&str>) -> String {
     let token = token.map(|token| format!("&jwt={token}")).unwrap_or_default();
     format!("/_rig/v1/connection/{transport}?subscriptions={subscriptions}{token}")
+}
+
+/// The request that opens a connection of Server-Sent Events with a subscription to this type,
+/// which needs no escapes.
+pub(crate) fn subscription_to(address: SocketAddr, event_type: &str, token: &str) -> Vec<u8> {
+    let handshake = Handshake { address, transport: Streaming::Sse, hello: b"", greeting: GREETING };
+    let subscriptions = format!("%5B%7B%22eventType%22%3A%22{event_type}%22%7D%5D");
+    handshake.request(&(opening("sse", &subscriptions, Some(token)) + "&resume=true"))
 }
 
 pub(super) async fn population(internal: SocketAddr) -> anyhow::Result<Population> {

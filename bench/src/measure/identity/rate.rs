@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Figures, IdentityPlan, Provider};
 use crate::Streaming;
 use crate::client::{Crowd, Publisher};
-use crate::event;
+use crate::measure::bystanders::{Bystanders, PACE};
 use crate::server::{Launch, Product, RunningServer};
 use crate::stats::{millis, quantile};
 use crate::token::Signature;
@@ -21,9 +20,6 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 /// Clients of other sessions, which count the time that each event takes.
 const BYSTANDERS: u32 = 1000;
-
-/// Between two events to the bystanders.
-const PACE: Duration = Duration::from_millis(20);
 
 /// The number of the first client that is logged out; the bystanders count from zero.
 const FIRST: u32 = 1_000_000;
@@ -49,12 +45,8 @@ pub(super) async fn run(launch: &Launch, plan: &IdentityPlan) -> anyhow::Result<
     let provider = Provider::new(Signature::Rs256)?;
     let server = provider.trusted(launch).start(Product::Rig)?;
     provider.known(&server).await?;
-    let first = event::numbered(0);
-    let transport = Streaming::Sse;
-    let gone = Crowd::unsubscribed(&server, transport, FIRST..FIRST + logouts).await?;
-    let (sender, arrivals) = unbounded_channel();
-    let crowd = Crowd::connect(&server, transport, bystanders, &first, Some(sender)).await?;
-    let mut audience = Audience { server: &server, crowd, arrivals, due: Vec::new(), bystanders };
+    let gone = Crowd::unsubscribed(&server, Streaming::Sse, FIRST..FIRST + logouts).await?;
+    let mut audience = Bystanders::connect(&server, bystanders).await?;
 
     let mut before = audience.watch(within, async { Ok(()) }).await?;
     let requests = (0..logouts).map(|number| provider.logout(&server, FIRST + number));
@@ -103,65 +95,4 @@ async fn log_out(
         anyhow::ensure!(status == 200, "answered {status}: {}", String::from_utf8_lossy(&body));
     }
     Ok(times)
-}
-
-struct Audience<'a> {
-    server: &'a RunningServer,
-    crowd: Crowd,
-    arrivals: UnboundedReceiver<(u32, Instant)>,
-    /// When it was time for each event.
-    due: Vec<Instant>,
-    bystanders: u32,
-}
-
-impl Audience<'_> {
-    /// Publishes at an even pace for `within`, and while `meanwhile` lasts. Returns what each event
-    /// took to each bystander, in ascending order.
-    async fn watch(
-        &mut self,
-        within: Duration,
-        meanwhile: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<Vec<Duration>> {
-        let mut publisher = Publisher::connect(self.server.address).await?;
-        let (start, first) = (Instant::now(), self.due.len());
-        let mut pace = interval(PACE);
-        let mut meanwhile = std::pin::pin!(meanwhile);
-        let mut is_over = false;
-        while !is_over || start.elapsed() < within {
-            let due = tokio::select! {
-                biased;
-                done = &mut meanwhile, if !is_over => {
-                    done?;
-                    is_over = true;
-                    continue;
-                }
-                due = pace.tick() => due,
-            };
-            let number = u32::try_from(self.due.len())?;
-            self.due.push(due);
-            let event = self.server.publication(&event::numbered(number));
-            let publishing = publisher.publish(&event);
-            let mut publishing = std::pin::pin!(publishing);
-            // The logouts go on while the answer is waited for.
-            loop {
-                tokio::select! {
-                    biased;
-                    published = &mut publishing => break published?,
-                    done = &mut meanwhile, if !is_over => {
-                        done?;
-                        is_over = true;
-                    }
-                }
-            }
-        }
-        self.crowd.receive(self.due.len() as u64 * u64::from(self.bystanders)).await?;
-        let mut times = Vec::new();
-        while let Ok((number, arrived)) = self.arrivals.try_recv() {
-            if number as usize >= first {
-                times.push(arrived - self.due[number as usize]);
-            }
-        }
-        times.sort_unstable();
-        Ok(times)
-    }
 }
