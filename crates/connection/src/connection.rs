@@ -19,7 +19,7 @@ use crate::frame::Frame;
 use crate::id::ConnectionId;
 use crate::longpolling::Mailbox;
 use crate::outbox::Kind;
-use crate::resume::{Missed, Pulled, Returned};
+use crate::resume::{Pulled, Returned};
 use crate::sequencer::Sequencer;
 use crate::socket::Socket;
 use crate::sync::Mutex;
@@ -82,11 +82,8 @@ impl Connection {
             Outlet::Stream { encoding, .. } => {
                 let ids = self.commons.config.history.as_deref().map(Sequencer::ids);
                 let pushed = match frames {
-                    [frame] => self.push_events(&[frame.bytes(*encoding, ids)], frames),
-                    frames => {
-                        let bytes: Vec<_> = frames.iter().map(|frame| frame.bytes(*encoding, ids)).collect();
-                        self.push_events(&bytes, frames)
-                    }
+                    [frame] => self.push_event(frame.bytes(*encoding, ids), frame),
+                    frames => self.push_events(frames, |frame| frame.bytes(*encoding, ids)),
                 };
                 if pushed == Pushed::Overflow {
                     tracing::info!(transport = self.transport().as_str(), "outbox full, connection aborted");
@@ -104,32 +101,43 @@ impl Connection {
                 let sequencer = self.commons.config.history.as_ref();
                 let id =
                     sequencer.and_then(|sequencer| Some(sequencer.id(writer.heartbeat_position(settled)?)));
-                let heartbeat = (encoding.wire_format().heartbeat)(id.as_ref().map(EventId::as_str));
+                let heartbeat = (encoding.wire_format().heartbeat)(id.as_ref().map(EventId::as_bytes));
                 let limit = self.commons.config.outbox_bytes;
                 writer.push(&[heartbeat], Kind::Control, socket, (limit, self.payload_fence()));
             }
         });
     }
 
-    /// Queues or writes the encoded events of these frames, as far as they are for the client now.
+    /// Queues or writes the encoded event of this frame, if it is for the client now.
     #[inline(always)] // into `deliver_all`: it is called for every event of every client
-    fn push_events(&self, bytes: &[&Bytes], frames: &[&Frame]) -> Pushed {
-        let limit = self.commons.config.outbox_bytes;
-        let fence = self.payload_fence();
+    fn push_event(&self, bytes: &Bytes, frame: &Frame) -> Pushed {
+        let limit = (self.commons.config.outbox_bytes, self.payload_fence());
+        let pushed = self.write(|writer, socket| {
+            if !writer.takes(frame.position()) {
+                return Pushed::Refused;
+            }
+            if writer.awaits_subscriptions() {
+                return writer.push(&self.without_ids(&[frame]), Kind::Payload, socket, limit);
+            }
+            writer.push(&[bytes], Kind::Payload, socket, limit)
+        });
+        pushed.unwrap_or(Pushed::Refused)
+    }
+
+    /// Queues or writes the encoded events of these frames, as far as they are for the client now.
+    fn push_events<'f>(&self, frames: &[&'f Frame], bytes: impl Fn(&'f Frame) -> &'f Bytes) -> Pushed {
+        let limit = (self.commons.config.outbox_bytes, self.payload_fence());
+        let all: Vec<_> = frames.iter().map(|frame| bytes(frame)).collect();
         let pushed = self.write(|writer, socket| {
             // Positions rise, so those that it has got are the first ones.
             let first = frames.iter().position(|frame| writer.takes(frame.position()));
             let Some(first) = first else { return Pushed::Refused };
-            let pushed = if writer.awaits_subscriptions() {
+            frames.last().inspect(|last| writer.note_position(last.position()));
+            if writer.awaits_subscriptions() {
                 let bytes = self.without_ids(&frames[first..]);
-                writer.push(&bytes, Kind::Payload, socket, (limit, fence))
-            } else {
-                writer.push(&bytes[first..], Kind::Payload, socket, (limit, fence))
-            };
-            if let Some(last) = frames.last() {
-                writer.note_position(last.position());
+                return writer.push(&bytes, Kind::Payload, socket, limit);
             }
-            pushed
+            writer.push(&all[first..], Kind::Payload, socket, limit)
         });
         pushed.unwrap_or(Pushed::Refused)
     }
@@ -138,9 +146,9 @@ impl Connection {
     #[cold]
     fn without_ids(&self, frames: &[&Frame]) -> Vec<Bytes> {
         let Outlet::Stream { encoding, .. } = &self.outlet else { return Vec::new() };
-        let encode = encoding.wire_format().encode;
+        let format = encoding.wire_format();
         let events = frames.iter().map(|frame| frame.event());
-        events.map(|event| encode(event.event_type(), event.json(), None)).collect()
+        events.map(|event| format.encode(event.event_type(), event.json(), None)).collect()
     }
 
     /// Queues or writes bytes.
@@ -192,7 +200,7 @@ impl Connection {
                         farewell.reason,
                         CloseReason::SessionKilled | CloseReason::SessionDisconnected
                     );
-                let last = (encoding.wire_format().farewell)(farewell, forgets.then_some(""));
+                let last = (encoding.wire_format().farewell)(farewell, forgets.then_some(&[][..]));
                 self.terminate_stream(farewell.reason, last)
             }
         }
@@ -351,7 +359,7 @@ impl Connection {
                 pulled
             }
             Outlet::Stream { encoding, .. } => {
-                let encode = encoding.wire_format().encode;
+                let format = encoding.wire_format();
                 let pulled = self.write(|writer, socket| {
                     if !writer.pulls() {
                         return false;
@@ -360,16 +368,14 @@ impl Connection {
                     let frames: Vec<Bytes> = match next(returned) {
                         Pulled::Events(events, position) => {
                             writer.note_position(position);
-                            let encoded = events.iter().map(|Missed { id, kept, .. }| {
-                                encode(&kept.event_type, &kept.json, id.as_ref().map(EventId::as_str))
-                            });
-                            encoded.collect()
+                            format.encode_missed(&events)
                         }
                         Pulled::Live(position, event, id) => {
                             returned.catch_up_ends();
                             writer.note_position(position);
-                            let id = id.as_ref().map(EventId::as_str);
-                            event.iter().map(|event| encode(event.event_type(), event.json(), id)).collect()
+                            let id = id.as_ref().map(EventId::as_bytes);
+                            let encode = |event: Event| format.encode(event.event_type(), event.json(), id);
+                            event.map(encode).into_iter().collect()
                         }
                     };
                     // What was taken at once is bounded, and nothing else is queued.
@@ -393,8 +399,13 @@ impl Connection {
     /// Records what the client has got, and what it still misses if it has come back.
     pub(crate) fn set_position(&self, position: EventPosition, returned: Option<Box<Returned>>) {
         match &self.outlet {
-            Outlet::Stream { writer, .. } => writer.lock().enter(position, returned),
-            Outlet::Mailbox(mailbox) => mailbox.enter(position, returned),
+            Outlet::Stream { .. } => {
+                self.write(|writer, _| writer.enter(position, returned));
+            }
+            Outlet::Mailbox(mailbox) => {
+                mailbox.enter(position, returned);
+                self.settle(mailbox.settle());
+            }
         }
     }
 
@@ -402,12 +413,18 @@ impl Connection {
     /// which it has got everything, unless it is behind.
     pub(crate) fn with_returned<T>(&self, act: impl FnOnce(&mut Returned, EventPosition) -> T) -> Option<T> {
         match &self.outlet {
-            Outlet::Stream { writer, .. } => {
-                let mut writer = writer.lock();
-                let position = writer.position();
-                writer.returned().map(|returned| act(returned, position))
+            Outlet::Stream { .. } => {
+                let acted = self.write(|writer, _| {
+                    let position = writer.position();
+                    writer.returned().map(|returned| act(returned, position))
+                });
+                acted.flatten()
             }
-            Outlet::Mailbox(mailbox) => mailbox.with_returned(act),
+            Outlet::Mailbox(mailbox) => {
+                let acted = mailbox.with_returned(act);
+                self.settle(mailbox.settle());
+                acted
+            }
         }
     }
 

@@ -47,8 +47,8 @@ impl Frame {
         self.encoded[encoding as usize].get_or_init(|| {
             let has_position = self.position != EventPosition::default();
             let id = ids.filter(|_| has_position).map(|ids| ids.text(self.position));
-            let id = id.as_ref().map(|id| id.as_str());
-            (encoding.wire_format().encode)(self.event.event_type(), self.event.json(), id)
+            let id = id.as_ref().map(|id| id.as_bytes());
+            encoding.wire_format().encode(self.event.event_type(), self.event.json(), id)
         })
     }
 }

@@ -309,7 +309,7 @@ impl Hub {
         types
     }
 
-    /// Keeps events of these types from now on, although nobody has subscribed to them yet. Returns
+    /// Keeps events of these types from now on, before anyone subscribes to them. Returns
     /// the latest position; `None` if no events are kept.
     pub fn expect(&self, subscriptions: &[Subscription]) -> Option<EventPosition> {
         let Commons { config, index, .. } = &*self.commons;

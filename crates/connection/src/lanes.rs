@@ -300,8 +300,8 @@ impl LaneQueue {
     }
 }
 
-/// Held by whoever delivers for a lane. When it is dropped, also by a panic, another task takes over
-/// what is queued.
+/// Held by whoever delivers for a lane. When it is dropped, also by a panic, another task takes
+/// over what is queued.
 struct Busy(Arc<Lane>);
 
 impl Due {

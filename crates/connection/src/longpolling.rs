@@ -187,8 +187,8 @@ impl Mailbox {
         self.state.lock().begin(position, place);
     }
 
-    /// Returns `true` if the client is behind, and there is room for more of what it missed. What it
-    /// has read is dropped to make room.
+    /// Returns `true` if the client is behind, and there is room for more of what it missed. What
+    /// it has read is dropped to make room.
     pub(crate) fn pulls(&self, known: Option<Cursor>) -> bool {
         let mut state = self.state.lock();
         if !state.is_behind() || state.close_reason.is_some() {
@@ -252,13 +252,13 @@ impl Mailbox {
 
     /// Returns the bytes that it holds.
     pub(crate) fn bytes(&self) -> usize {
-        self.state.lock().bytes
+        self.state.lock().memory()
     }
 
     /// Returns how many bytes were counted before, and how many are now.
     pub(crate) fn settle(&self) -> (usize, usize) {
         let mut state = self.state.lock();
-        let now = state.bytes;
+        let now = state.memory();
         (std::mem::replace(&mut state.counted, now), now)
     }
 

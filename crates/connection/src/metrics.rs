@@ -44,7 +44,7 @@ metric::labels! {
     pub(crate) enum ResumeResult {
         /// It has got all of it.
         Resumed = "resumed",
-        /// It was told of a gap.
+        /// It got `rig.gap`.
         Gap = "gap",
     }
 }
@@ -113,7 +113,8 @@ metric::families! {
         deliveries: Counter = "rig_deliveries_total";
         /// Events kept for clients that come back
         history_events: Sampled<Gauge> = "rig_history_events";
-        /// Bytes of the events kept and of what is stored beside them; at HISTORY_BYTES the oldest go
+        /// Bytes of the events kept and of what is stored beside them; at HISTORY_BYTES the oldest
+        /// go
         history_bytes: Sampled<Gauge> = "rig_history_bytes";
         /// Age of the oldest event kept, in seconds; below HISTORY if events go for lack of room
         history_oldest: Sampled<Gauge<f64, AtomicU64>> = "rig_history_oldest_seconds";
@@ -121,7 +122,7 @@ metric::families! {
         resumes: Family<ByResult, Counter> = "rig_resumes_total";
         /// Events that clients got after they came back
         replayed: Counter = "rig_replayed_events_total";
-        /// Gaps that clients were told of, by reason
+        /// Gaps that were sent to clients, by reason
         gaps: Family<ByGap, Counter> = "rig_gaps_total";
         /// Entries in the set now
         set_items_current: Sampled<Family<BySet, Gauge>> = "rig_distributed_set_items_current";
@@ -239,7 +240,7 @@ impl Metrics {
         self.families.resumes.get_or_create(&ByResult { result }).inc();
     }
 
-    /// Counts gaps that this number of clients is told of.
+    /// Counts gaps that are sent to this number of clients.
     pub(crate) fn gaps(&self, gap: Gap, clients: usize) {
         self.families.gaps.get_or_create(&ByGap { reason: gap.as_str() }).inc_by(clients as u64);
     }

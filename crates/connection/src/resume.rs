@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use bytes::Bytes;
 use event::Event;
 use history::{CatchUp, EventId, EventPosition, Gap, InvalidId, Kept, ResumeLimits, Ring, Selection};
 use serde_json::value::RawValue;
@@ -199,6 +198,11 @@ impl Returned {
         self.behind.as_ref().is_some_and(|behind| behind.end != End::Silence)
     }
 
+    /// Returns the bytes of memory that what it misses takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.behind.as_ref().map_or(0, Behind::bytes)
+    }
+
     /// The client has got everything, or a gap.
     pub(crate) fn catch_up_ends(&mut self) {
         self.behind = None;
@@ -302,6 +306,13 @@ impl Behind {
             events: 0,
             end: End::Silence,
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let elsewhere: usize = self.elsewhere.iter().map(|(_, kept)| kept.json.len()).sum();
+        let late: usize = self.late.iter().map(CatchUp::bytes).sum();
+        let then = if let Pace::OnItsWay(catch_up) = &self.then { catch_up.bytes() } else { 0 };
+        elsewhere + late + then
     }
 
     /// Returns the position up to which it has got everything, apart from what comes first.
@@ -413,7 +424,7 @@ impl Connection {
         });
     }
 
-    /// Counts a gap, and whether it ends a resume.
+    /// Counts a gap, and whether it is the result of a resume.
     fn count_gap(&self, gap: Gap, is_resume: bool) {
         let metrics = &self.commons().metrics;
         metrics.gaps(gap, 1);
@@ -427,8 +438,8 @@ impl Connection {
         match self.outlet() {
             Outlet::Mailbox(mailbox) => mailbox.put(event),
             Outlet::Stream { encoding, .. } => {
-                let encode = encoding.wire_format().encode;
-                let bytes: Bytes = encode(event.event_type(), event.json(), id.map(EventId::as_str));
+                let format = encoding.wire_format();
+                let bytes = format.encode(event.event_type(), event.json(), id.map(EventId::as_bytes));
                 self.push(&[bytes], Kind::Payload);
             }
         }

@@ -227,7 +227,7 @@ impl Sequencer {
         queued
     }
 
-    /// Takes a position for a revocation that is about to take effect: nobody whom it selects gets
+    /// Takes a position for a revocation that is about to take effect: no one whom it selects gets
     /// what came before.
     pub(crate) fn revoke(&self, selector: &Selector) {
         let claim = selector.claim().unwrap_or_default();

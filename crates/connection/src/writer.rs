@@ -448,11 +448,18 @@ impl Writer {
         }
     }
 
-    /// Returns `true` if an event at this position is for the client now; 0: it has no position.
+    /// Returns `true` if an event at this position is for the client now, and records that it gets
+    /// it; 0: it has no position.
     #[inline(always)] // into `deliver_all`: it is called for every event of every client
-    pub(crate) fn takes(&self, position: EventPosition) -> bool {
-        let is_new = position > self.position && !self.is_behind();
-        is_new || position == EventPosition::default()
+    pub(crate) fn takes(&mut self, position: EventPosition) -> bool {
+        if position == EventPosition::default() {
+            return true;
+        }
+        let is_taken = position > self.position && !self.is_behind();
+        if is_taken {
+            self.position = position;
+        }
+        is_taken
     }
 
     /// Records that the client has got everything up to this position.
@@ -526,9 +533,9 @@ impl Writer {
         }
     }
 
-    /// Returns the bytes that are queued.
+    /// Returns the bytes that are queued, and those of what a client that is behind misses.
     pub(crate) fn waiting(&self) -> usize {
-        self.outbox.bytes()
+        self.outbox.bytes() + self.returned.as_ref().map_or(0, |returned| returned.bytes())
     }
 
     /// Returns `true` if a heartbeat can be sent now: the connection is open, and nothing is queued

@@ -34,7 +34,8 @@ async fn respond(
     body: Result<(), ConnectError>,
 ) -> Result<Response<Body>, ConnectError> {
     let mut cookies =
-        PollCookies::new(asked.request.headers(), sender, asked.peer.secure, shared.keeps_history());
+        PollCookies::new(asked.request.headers(), sender, asked.peer.secure, shared.keeps_history())
+            .with_query(asked.request.uri().query());
     // If `CORS` names no origin, each page has its own connections.
     let is_foreign = match sender {
         Sender::Page(_) if shared.config.cors.is_any() => false,
@@ -114,7 +115,7 @@ pub(crate) fn answer_poll(
 ) -> Response<Body> {
     match batch {
         Ok(batch) => {
-            let mut response = answer(StatusCode::OK, JSON, batch.body);
+            let mut response = answer(StatusCode::OK, JSON, cookies.body(batch.body, batch.cursor));
             let headers = response.headers_mut();
             match connection.close_reason() {
                 Some(CloseReason::SessionKilled | CloseReason::SessionDisconnected) if batch.over => {

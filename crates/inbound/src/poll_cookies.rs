@@ -8,7 +8,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use auth::{Sender, cookies};
+use auth::{Sender, cookies, parameters};
+use bytes::Bytes;
 use connection::{Connection, Cursor, EventId, Hub, Located};
 use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
@@ -63,6 +64,8 @@ pub(crate) struct PollCookies<'r> {
     attributes: &'static str,
     /// The name of the cookie of the position; `None` if there are no positions.
     position: Option<String>,
+    /// What the query says, if it asks for resume.
+    read: Option<Option<Cursor>>,
 }
 
 impl<'r> PollCookies<'r> {
@@ -74,7 +77,27 @@ impl<'r> PollCookies<'r> {
         };
         let attributes = if secure { "; SameSite=None; Secure" } else { "" };
         let position = keeps_history.then(|| position_name(page));
-        Self { headers, page, suffix: String::new(), attributes, position }
+        Self { headers, page, suffix: String::new(), attributes, position, read: None }
+    }
+
+    /// Takes from the query how far the page has read: with `resume=true`, each answer says in
+    /// `read` how far it goes. A browser may have stored the cookies of an answer that was cut off.
+    pub(crate) fn with_query(self, query: Option<&str>) -> Self {
+        let query = query.unwrap_or_default();
+        let asks = parameters(query, "resume").last().is_some_and(|value| value == "true");
+        let read = || parameters(query, "read").last().and_then(|read| Cursor::parse(&read));
+        Self { read: asks.then(read), ..self }
+    }
+
+    /// Returns the body of an answer that ends at this cursor.
+    pub(crate) fn body(&self, body: Bytes, cursor: Cursor) -> Bytes {
+        match (self.read, body.strip_suffix(b"}")) {
+            (Some(_), Some(start)) => {
+                // A string, since the number may be larger than those of JavaScript.
+                [start, format!(r#","read":"{cursor}"}}"#).as_bytes()].concat().into()
+            }
+            _ => body,
+        }
     }
 
     /// Returns `true` if the request names a connection, of whatever page.
@@ -138,6 +161,9 @@ impl<'r> PollCookies<'r> {
 
     /// Returns the cursor of the events that the page has received.
     pub(crate) fn cursor(&self) -> Option<Cursor> {
+        if let Some(read) = self.read.flatten() {
+            return Some(read);
+        }
         cookies(self.headers, &format!("{LAST_EVENT_ID}{}", self.suffix)).find_map(cursor)
     }
 
@@ -206,6 +232,9 @@ fn without_quotes(value: &[u8]) -> &[u8] {
     let value = value.strip_prefix(b"\"").unwrap_or(value);
     value.strip_suffix(b"\"").unwrap_or(value)
 }
+
+/// Bytes that `read` adds to an answer, at most.
+pub(crate) const READ: usize = 40;
 
 /// Returns the cursor in a cookie; `None` if the gateway has not set it, and the page has received
 /// no event.
@@ -281,6 +310,28 @@ mod tests {
         let position = "position-http%3A%2F%2Fa%2Eb=; path=/; HttpOnly; Max-Age=0; SameSite=None; Secure";
         let all = [&of_rig[..], &[position.to_owned()]].concat();
         assert_eq!(set_cookies(true, true), all);
+    }
+
+    #[test]
+    fn a_page_says_in_the_query_how_far_it_has_read() {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::COOKIE, HeaderValue::from_static("last_event_id=9"));
+        let cookies = |query| PollCookies::new(&headers, Sender::Own, false, true).with_query(Some(query));
+        let seven = Cursor::parse("7");
+        for (query, expected) in [
+            ("resume=true&read=7", "7"),
+            ("read=1&resume=true&read=7", "7"),
+            ("resume=true", "9"),
+            ("resume=true&read=", "9"),
+            ("resume=true&read=x", "9"),
+            ("read=7", "9"),
+        ] {
+            assert_eq!(cookies(query).cursor(), Cursor::parse(expected), "{query}");
+        }
+        let body = Bytes::from_static(br#"{"events":[]}"#);
+        let answer = |query| cookies(query).body(body.clone(), seven.unwrap());
+        assert_eq!(answer("resume=true"), r#"{"events":[],"read":"7"}"#);
+        assert_eq!(answer("read=7"), body);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use session::{Blacklisted, Cause, Registration, TokenTraces};
 use crate::answer::{empty, text};
 use crate::error::{NodeBusy, NodeSilent, SetError};
 use crate::longpolling::{answer_poll, farewell};
-use crate::poll_cookies::{Place, PollCookies};
+use crate::poll_cookies::{Place, PollCookies, READ};
 use crate::port::{InboundRequest, Shared};
 use crate::routes::connection_token;
 use crate::subscriptions;
@@ -315,7 +315,8 @@ async fn subscriptions_for_peer(
 fn polled<'r>(shared: &Shared, request: &'r RelayedRequest) -> Option<(Arc<Connection>, PollCookies<'r>)> {
     let RelayedRequest { uri, secure, headers, .. } = request;
     let sender = Sender::of(uri, headers, *secure);
-    let mut cookies = PollCookies::new(headers, sender, *secure, shared.keeps_history());
+    let mut cookies =
+        PollCookies::new(headers, sender, *secure, shared.keeps_history()).with_query(uri.query());
     cookies
         .find(&shared.hub)
         .into_iter()
@@ -339,7 +340,7 @@ async fn poll_for_peer(
     let mut tokens = Vec::new();
     traces::write(&mut tokens, &connection.traces());
     // What an answer copies from its request is in the names of its cookies.
-    let limit = shared.node.max_peer_bytes().saturating_sub(HEAD + length + tokens.len());
+    let limit = shared.node.max_peer_bytes().saturating_sub(HEAD + READ + length + tokens.len());
     let batch = shared.hub.poll_from_elsewhere(connection, cookies.cursor(), limit).await;
     // The connection may have got another token while the poll was waiting.
     tokens.clear();

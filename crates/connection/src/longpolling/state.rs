@@ -193,6 +193,11 @@ impl MailboxState {
         }
     }
 
+    /// Returns the bytes that are held, and those of what a client that is behind misses.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes + self.returned.as_ref().map_or(0, |returned| returned.bytes())
+    }
+
     /// Returns `true` if there is room for more of what the client missed.
     pub(super) fn has_room(&self, limit: usize) -> bool {
         self.held.len() < EVENTS / 4 && self.bytes < limit / 2

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use history::{Bounds, IdKey, Ids};
 use seal::{Incarnation, Purpose, Seal};
@@ -259,7 +260,7 @@ fn events_of_a_type_are_kept_after_its_last_subscriber_has_left() {
     let (_, cursor) = begin(&first);
     drop(first);
     world.publish("a", 0..2);
-    // Nobody ever wanted these.
+    // No one ever wanted these.
     world.publish("other", 0..1);
     assert_eq!(whats(&begin(&world.open(&["a"], Some(&cursor))).0), ["0", "1", r#"{"events":2}"#]);
     let (rest, _) = begin(&world.open(&["a", "other"], Some(&cursor)));

@@ -8,7 +8,7 @@ use event::Event;
 use history::EventId;
 use memchr::memchr2;
 
-use crate::chunk::{LAST_CHUNK, chunk};
+use crate::chunk::{LAST_CHUNK, append_chunk, chunk};
 use crate::farewell::Farewell;
 use crate::transport::Transport;
 use crate::wire_format::WireFormat;
@@ -16,8 +16,8 @@ use crate::wire_format::WireFormat;
 /// A stream in HTTP/1.1 chunks (RFC 9112, section 7.1). The last chunk closes it.
 pub(crate) static CHUNKED: WireFormat = WireFormat {
     transport: Transport::Sse,
-    encode: |event_type, json, id| {
-        chunk(room(event_type, json), |text| write_event(text, event_type, json, id))
+    append: |text, event_type, json, id| {
+        append_chunk(text, |text| write_event(text, event_type, json, id));
     },
     heartbeat: |id| match id {
         None => Bytes::from_static(b"D\r\n: heartbeat\n\n\r\n"),
@@ -25,7 +25,7 @@ pub(crate) static CHUNKED: WireFormat = WireFormat {
     },
     farewell: |farewell, id| {
         let last = last_event(farewell);
-        let last = (CHUNKED.encode)(last.event_type(), last.json(), id);
+        let last = CHUNKED.encode(last.event_type(), last.json(), id);
         [&last[..], LAST_CHUNK].concat().into()
     },
     going_away: |delay| {
@@ -37,11 +37,7 @@ pub(crate) static CHUNKED: WireFormat = WireFormat {
 /// A stream that is framed by others: over HTTP/2, or until the connection closes.
 pub(crate) static PLAIN: WireFormat = WireFormat {
     transport: Transport::Sse,
-    encode: |event_type, json, id| {
-        let mut text = Vec::with_capacity(room(event_type, json));
-        write_event(&mut text, event_type, json, id);
-        text.into()
-    },
+    append: write_event,
     heartbeat: |id| {
         let Some(id) = id else { return Bytes::from_static(b": heartbeat\n\n") };
         let mut text = Vec::with_capacity(64);
@@ -50,7 +46,7 @@ pub(crate) static PLAIN: WireFormat = WireFormat {
     },
     farewell: |farewell, id| {
         let last = last_event(farewell);
-        (PLAIN.encode)(last.event_type(), last.json(), id)
+        PLAIN.encode(last.event_type(), last.json(), id)
     },
     going_away: |delay| {
         let mut text = Vec::new();
@@ -58,11 +54,6 @@ pub(crate) static PLAIN: WireFormat = WireFormat {
         text.into()
     },
 };
-
-/// Returns room enough for most events: those of few lines.
-fn room(event_type: &str, json: &[u8]) -> usize {
-    event_type.len() + json.len() + 96
-}
 
 fn last_event(farewell: &Farewell) -> Event {
     Event::of_rig(farewell.event, None)
@@ -74,7 +65,7 @@ fn last_event(farewell: &Farewell) -> Event {
 /// event type would begin a field of its own and is replaced by a space. The id is the last line:
 /// some clients take an id as soon as they see it, and would lose an event that is cut off behind
 /// it.
-fn write_event(text: &mut Vec<u8>, event_type: &str, json: &[u8], id: Option<&str>) {
+fn write_event(text: &mut Vec<u8>, event_type: &str, json: &[u8], id: Option<&[u8]>) {
     text.put_slice(b"event: ");
     let start = text.len();
     text.put_slice(event_type.as_bytes());
@@ -92,16 +83,16 @@ fn write_event(text: &mut Vec<u8>, event_type: &str, json: &[u8], id: Option<&st
 }
 
 /// Writes a heartbeat whose block has an id and no data: clients take the id, and dispatch nothing.
-fn write_heartbeat(text: &mut Vec<u8>, id: &str) {
+fn write_heartbeat(text: &mut Vec<u8>, id: &[u8]) {
     text.put_slice(b": heartbeat\n");
     write_id(text, Some(id));
     text.put_u8(b'\n');
 }
 
-fn write_id(text: &mut Vec<u8>, id: Option<&str>) {
+fn write_id(text: &mut Vec<u8>, id: Option<&[u8]>) {
     if let Some(id) = id {
         text.put_slice(if id.is_empty() { b"id:" } else { b"id: " });
-        text.put_slice(id.as_bytes());
+        text.put_slice(id);
         text.put_u8(b'\n');
     }
 }
@@ -151,11 +142,11 @@ mod tests {
     }
 
     fn chunk_of(event_type: &str, json: &[u8]) -> Bytes {
-        chunk(0, |text| write_event(text, event_type, json, Some(ID)))
+        chunk(0, |text| write_event(text, event_type, json, Some(ID.as_bytes())))
     }
 
-    fn encode(format: &WireFormat, event: &Event, id: Option<&str>) -> String {
-        String::from_utf8((format.encode)(event.event_type(), event.json(), id).to_vec()).unwrap()
+    fn encode(format: &WireFormat, event: &Event, id: Option<&[u8]>) -> String {
+        String::from_utf8(format.encode(event.event_type(), event.json(), id).to_vec()).unwrap()
     }
 
     #[test]
@@ -183,7 +174,7 @@ mod tests {
         fn the_length_is_known_before_the_encoding(event_type in "[a-z\r\n]{1,300}", json in "[a\r\n]{1,600}") {
             let chunk = chunk_of(&event_type, json.as_bytes());
             prop_assert_eq!(chunk_len(&event_type, json.as_bytes()), chunk.len());
-            prop_assert!((frames::MESSAGES_WITH_IDS.encode)("t", json.as_bytes(), Some(ID)).len() < chunk.len());
+            prop_assert!(frames::MESSAGES_WITH_IDS.encode("t", json.as_bytes(), Some(ID.as_bytes())).len() < chunk.len());
         }
     }
 
@@ -200,11 +191,11 @@ mod tests {
         let block = |id: &str| {
             format!("event: t\ndata: {{\"specversion\":\"0.2\",\"type\":\"t\",\"id\":\"1\"}}\n{id}\n\n")
         };
-        assert_eq!(encode(&PLAIN, &event, Some(ID)), block(&format!("id: {ID}")));
-        assert_eq!(encode(&PLAIN, &event, Some("")), block("id:"));
+        assert_eq!(encode(&PLAIN, &event, Some(ID.as_bytes())), block(&format!("id: {ID}")));
+        assert_eq!(encode(&PLAIN, &event, Some(b"")), block("id:"));
         let heartbeat = format!(": heartbeat\nid: {ID}\n\n");
-        assert_eq!((PLAIN.heartbeat)(Some(ID)), heartbeat);
-        assert_eq!((CHUNKED.heartbeat)(Some(ID)), format!("28\r\n{heartbeat}\r\n"));
+        assert_eq!((PLAIN.heartbeat)(Some(ID.as_bytes())), heartbeat);
+        assert_eq!((CHUNKED.heartbeat)(Some(ID.as_bytes())), format!("28\r\n{heartbeat}\r\n"));
         assert_eq!((PLAIN.heartbeat)(None), ": heartbeat\n\n");
         assert_eq!((CHUNKED.heartbeat)(None), "D\r\n: heartbeat\n\n\r\n");
     }

@@ -1,6 +1,6 @@
 //! Frames of WebSocket (RFC 6455, section 5) from a server, which does not mask them (section 5.1).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::transport::Transport;
 use crate::wire_format::WireFormat;
@@ -8,7 +8,7 @@ use crate::wire_format::WireFormat;
 /// A stream of text messages, one for each event.
 pub(crate) static MESSAGES: WireFormat = WireFormat {
     transport: Transport::WebSocket,
-    encode: |_, json, _| message(TEXT, &[json]),
+    append: |bytes, _, json, _| append_message(bytes, TEXT, &[json]),
     heartbeat: |_| Bytes::from_static(PING),
     farewell: |farewell, _| {
         let (code, reason) = farewell.close;
@@ -21,12 +21,12 @@ pub(crate) static MESSAGES: WireFormat = WireFormat {
 /// one. Heartbeats are messages of an id alone, after a ping: pages do not see pings.
 pub(crate) static MESSAGES_WITH_IDS: WireFormat = WireFormat {
     transport: Transport::WebSocket,
-    encode: |_, json, id| match id {
-        Some(id) => message(TEXT, &[b"id: ", id.as_bytes(), b"\n", json]),
-        None => message(TEXT, &[json]),
+    append: |bytes, _, json, id| match id {
+        Some(id) => append_message(bytes, TEXT, &[b"id: ", id, b"\n", json]),
+        None => append_message(bytes, TEXT, &[json]),
     },
     heartbeat: |id| match id {
-        Some(id) => [PING, &message(TEXT, &[b"id: ", id.as_bytes(), b"\n"])].concat().into(),
+        Some(id) => [PING, &message(TEXT, &[b"id: ", id, b"\n"])].concat().into(),
         None => Bytes::from_static(PING),
     },
     farewell: MESSAGES.farewell,
@@ -50,10 +50,16 @@ pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Encodes a whole message, given in parts, in one frame.
 pub(crate) fn message(opcode: u8, parts: &[&[u8]]) -> Bytes {
-    let length = parts.iter().map(|part| part.len()).sum();
-    let mut frame = BytesMut::with_capacity(length + 10);
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut frame = Vec::with_capacity(length + 10);
+    append_message(&mut frame, opcode, parts);
+    frame.into()
+}
+
+/// Appends a whole message, given in parts, in one frame.
+fn append_message(frame: &mut Vec<u8>, opcode: u8, parts: &[&[u8]]) {
     frame.put_u8(0x80 | opcode);
-    match length {
+    match parts.iter().map(|part| part.len()).sum() {
         len @ 0..=125 => frame.put_u8(len as u8),
         len @ 126..=0xFFFF => {
             frame.put_u8(126);
@@ -65,7 +71,6 @@ pub(crate) fn message(opcode: u8, parts: &[&[u8]]) -> Bytes {
         }
     }
     parts.iter().for_each(|part| frame.put_slice(part));
-    frame.freeze()
 }
 
 /// Encodes a text message.

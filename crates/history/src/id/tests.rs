@@ -107,3 +107,13 @@ proptest! {
         prop_assert_eq!(ids().read(&forged).is_ok(), forged == id);
     }
 }
+
+#[test]
+fn an_id_is_base64() {
+    for _ in 0..1000 {
+        let block = fastrand::u128(..);
+        let text = base64url(block);
+        assert_eq!(text, URL_SAFE_NO_PAD.encode(block.to_be_bytes()).as_bytes(), "{block:x}");
+    }
+    assert_eq!(base64url(u128::MAX), *b"_____________________w");
+}

@@ -67,6 +67,11 @@ impl CatchUp {
     pub const fn position(&self) -> EventPosition {
         self.position
     }
+
+    /// Returns the bytes of memory that it takes, beside its selection.
+    pub const fn bytes(&self) -> usize {
+        self.window.capacity() * size_of::<Found>()
+    }
 }
 
 impl Ring {
