@@ -152,7 +152,7 @@ fn catches_up(mut client: LongPolling, kept: &[(String, String)], gateway: &Gate
 
 #[test]
 fn f45_what_a_full_mailbox_keeps_is_delivered() {
-    let gateway = Gateway::start(&[]);
+    let gateway = Gateway::start(&[("HISTORY", "off")]);
     for beyond in [0, 1, 250] {
         let client = client(&gateway);
         for n in 0..KEPT + beyond {
@@ -165,7 +165,7 @@ fn f45_what_a_full_mailbox_keeps_is_delivered() {
 #[test]
 fn f45_what_a_mailbox_full_of_bytes_keeps_is_delivered() {
     const BYTES: usize = 16 << 10;
-    let gateway = Gateway::start(&[("OUTBOX_BYTES", "16KiB")]);
+    let gateway = Gateway::start(&[("HISTORY", "off"), ("OUTBOX_BYTES", "16KiB")]);
     let client = client(&gateway);
     let event = |n: usize| {
         let data = "x".repeat(3000);
@@ -182,7 +182,7 @@ fn f45_what_a_mailbox_full_of_bytes_keeps_is_delivered() {
 /// The first poll of a page comes late: even the first events of its connection have been dropped.
 #[test]
 fn f45_a_first_poll_gets_what_a_full_mailbox_keeps() {
-    let gateway = Gateway::start(&[]);
+    let gateway = Gateway::start(&[("HISTORY", "off")]);
     let query = format!("subscriptions={}", encoded(r#"[{"eventType":"greeting"}]"#));
     let client = LongPolling::connect(gateway.inbound(), &query);
     for n in 0..KEPT + 1 {

@@ -122,9 +122,11 @@ fn r26_without_the_sub_protocol_the_bytes_are_as_before() {
     let query = subscribed_to(GREETING);
     let cursor = EventSource::connect(gateway.inbound(), &query).cursor().to_owned();
     gateway.publish(&event_of("greeting", 0));
-    for (protocols, chosen) in
-        [(None, None), (Some("foo, cloudevents.json"), Some("cloudevents.json")), (Some("rig.idsx"), None)]
-    {
+    for (protocols, chosen) in [
+        (None, None),
+        (Some("foo, cloudevents.json"), Some("cloudevents.json")),
+        (Some("rig.idsx, rig"), Some("rig")),
+    ] {
         let mut request = WebSocket::handshake(&format!("/_rig/v1/connection/ws?{query}&resume=true"));
         request = request.header("Last-Event-ID", &cursor);
         if let Some(protocols) = protocols {
