@@ -19,7 +19,7 @@ const options = {
 await build({ ...options, outfile: "dist/index.js" });
 // Properties that no other program sees, none of which browsers have too.
 const mangleProps =
-  /^(adopt|connected|cursor|lastSign|lost|named|outcome|probing|renewing|repeats|retry|sent|signs|stable|take|taken|unusable|verdict|watched)$/;
+  /^(adopt|connected|cursor|lastSign|lost|named|outcome|probing|renewing|repeats|resumed|retry|sent|signs|stable|take|taken|unusable|verdict|watched)$/;
 const { outputFiles } = await build({ ...options, minify: true, mangleProps, write: false });
 const { code } = await minify(outputFiles[0].text, { ecma: 2020, module: true, compress: { passes: 3 } });
 writeFileSync("dist/index.min.js", code);

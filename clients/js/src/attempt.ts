@@ -21,6 +21,8 @@ export interface Attempt {
   /** The subscriptions that the last request to connect named, and those that are in force. */
   named?: readonly Subscription[];
   sent?: readonly Subscription[];
+  /** Long polling: whether the gateway continues an earlier connection. */
+  resumed?: boolean;
   /** Who says whether events were missed: the gateway, this client, or nothing was missed. */
   verdict?: "gateway" | "client";
   /** Whether the gateway sends signs of life that are seen here. */

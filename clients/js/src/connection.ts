@@ -65,6 +65,11 @@ export function open(options: Options): Connection<any> {
   const cookies = new Map<string, string>();
   /** The name of the long-polling connection that the cookies belong to; empty if it is to come. */
   let mailbox: string | undefined;
+  /**
+   * How far it has read that connection, if the gateway says so. Browsers store the cookies of an
+   * answer that is cut.
+   */
+  let read: string | undefined;
   /** Whether it was ever connected. */
   let welcomed = false;
   let token = getToken ? undefined : (options.token as string | undefined);
@@ -121,6 +126,7 @@ export function open(options: Options): Connection<any> {
       if (delay === undefined) {
         if (name === "killed" || name === "revoked") {
           position = "";
+          read = undefined;
           cookies.clear();
         }
         return finish({ name, reason, status });
@@ -183,14 +189,21 @@ export function open(options: Options): Connection<any> {
         const list = JSON.stringify(subscriptions);
         // A longer list follows by PUT.
         if (encodeURIComponent(list).length > MAX_QUERY) attempt.named = undefined;
-        else if (subscriptions.length) url.searchParams.set("subscriptions", list);
+        // An empty list says that none will follow: what was missed comes at once.
+        else url.searchParams.set("subscriptions", list);
+        // Heartbeats carry the position from the first connection on.
+        if (resume) url.searchParams.set("resume", "true");
+        if (read && transport === POLLING) url.searchParams.set("read", read);
         return url;
       },
       request: (endpoint, init = {}) => request(link.url(endpoint), attempt, token, init),
       take: (event, id) => take(attempt, event, id),
-      adopt: (fresh) => adopt(attempt, fresh),
-      taken: () => settle(attempt),
-      lost: () => call(GAP, { reason: "lost" }),
+      adopt: (fresh, resumed) => adopt(attempt, fresh, resumed),
+      taken(given) {
+        read = given;
+        if (attempt.sent === subscriptions) settle(attempt);
+      },
+      lost: () => read || !welcomed || call(GAP, { reason: "lost" }),
     };
     await TRANSPORTS[transport](attempt, link);
   }
@@ -242,8 +255,8 @@ export function open(options: Options): Connection<any> {
       case "rig.connection.create":
         attempt.name = data.connection_token;
         attempt.sent = attempt.named;
-        // A gateway that keeps no history says nothing of what was missed.
-        attempt.verdict = !welcomed ? undefined : cursor && id !== undefined ? "gateway" : "client";
+        // Without a position, or a history, the gateway says nothing of what was missed.
+        attempt.verdict = !welcomed ? undefined : attempt.resumed || (cursor && id !== undefined) ? "gateway" : "client";
         if (attempt.verdict !== "gateway") position = "";
         welcomed = true;
         if (transport === POLLING) remember(attempt.name!);
@@ -310,7 +323,8 @@ export function open(options: Options): Connection<any> {
   }
 
   /** See {@link Link.adopt}. */
-  async function adopt(attempt: Attempt, fresh: boolean) {
+  async function adopt(attempt: Attempt, fresh: boolean, resumed?: boolean) {
+    attempt.resumed ||= resumed;
     // Its name comes with the first events.
     if (fresh) mailbox = attempt.name = "";
     if (attempt.name || mailbox === "") return true;

@@ -18,11 +18,12 @@ export interface Link {
   take(event: string | object, id?: string): void;
   /**
    * Long polling: whether the cookies belong to a connection of this client; ends the attempt if
-   * not.
+   * not. `fresh`: the gateway has opened it just now; `resumed`: with the position of an earlier
+   * one.
    */
-  adopt(fresh: boolean): Promise<boolean>;
-  /** Long polling: an answer has been taken as a whole. */
-  taken(): void;
-  /** Events were lost on the way. */
+  adopt(fresh: boolean, resumed?: boolean): Promise<boolean>;
+  /** Long polling: an answer has been taken as a whole; `read` is how far it goes. */
+  taken(read?: string): void;
+  /** Events of an answer were lost on the way, unless it can be asked for again. */
   lost(): void;
 }

@@ -1,4 +1,5 @@
-// Long polling. Two cookies name the connection and how far its client has read.
+// Long polling. Two cookies name the connection and how far its client has read, a third one where
+// to continue if the connection is gone.
 
 import { refusal } from "./answer.js";
 import { type Attempt, heard } from "./attempt.js";
@@ -30,16 +31,18 @@ export async function longPolling(attempt: Attempt, link: Link): Promise<void> {
       throw error;
     }
     heard(attempt);
-    const fresh = batch === "ok";
-    const events = fresh ? [] : batch.events;
-    if (!(await link.adopt(fresh))) return;
-    for (const event of events) {
+    // The answer of a connection that was just opened has no events; if it was cut, the next one
+    // has the first event. It says whether there was a position: browsers show no cookies.
+    const { events, resume, read } = batch;
+    const fresh = !events || events[0]?.type === "rig.connection.create";
+    if (!(await link.adopt(fresh, resume))) return;
+    for (const event of events ?? []) {
       if (signal.aborted) return;
       link.take(event);
     }
     // Only now: if the answer is cut, the next poll asks for its events again.
     store(cookies, changes);
-    link.taken();
+    link.taken(events ? read : "0");
   }
 }
 

@@ -2,75 +2,33 @@
 // away, tabs. CHROMIUM is the binary.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 
-import { chromium } from "playwright-core";
-
-import { file } from "./client.js";
 import { startGateway, token } from "./gateway.js";
+import { connectIn, startBrowser } from "./page.js";
 import { until } from "./until.js";
 
-let browser, context, gateway, pages, origin;
+let browser, context, gateway, origin;
 
 before(async () => {
   gateway = await startGateway(["--heartbeat-interval", "300ms", "--token-expiry-warning", "3s"]);
-  pages = createServer((request, response) => {
-    const isScript = request.url === "/client.js";
-    response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
-    response.end(isScript ? readFileSync(file) : "<!doctype html><title>A page</title>");
-  });
-  await new Promise((listening) => pages.listen(0, "127.0.0.1", listening));
-  origin = `http://127.0.0.1:${pages.address().port}`;
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
+  browser = await startBrowser();
+  ({ origin } = browser);
 });
 
 after(async () => {
-  await browser?.close();
-  pages?.close();
+  await browser?.stop();
   await gateway?.stop();
 });
 
 afterEach(() => context?.close());
 
-/** In the page: opens a connection as `window.rig`, and records what happens in `window.seen`. */
-async function connectInPage({ url, jwt, later, transport, subscriptions, options }) {
-  const { connect } = await import("/client.js");
-  window.seen = [];
-  window.errors = [];
-  let calls = 0;
-  window.rig = connect({
-    url,
-    token: later ? () => (calls++ ? later : jwt) : jwt,
-    transport,
-    subscriptions: subscriptions ?? [{ eventType: "greeting" }],
-    heartbeat: 1000,
-    timeout: 3000,
-    backoff: { first: 50, longest: 500 },
-    onError: (error) => window.errors.push(String(error)),
-    ...options,
-  });
-  window.rig.on("*", ({ id }) => window.seen.push(id));
-  window.rig.onGap(({ reason }) => window.seen.push(`gap ${reason}`));
-  window.rig.onState(({ name }) => window.seen.push(name));
-}
-
-async function visit(options, { page, at = origin } = {}) {
+async function visit(options, { page } = {}) {
   if (!page) {
     page = await context.newPage();
-    await page.goto(at);
+    await page.goto(origin);
   }
-  await page.evaluate(connectInPage, { url: gateway.url, ...options });
-  const seen = () => page.evaluate(() => window.seen);
-  const state = () => page.evaluate(() => window.rig.state);
-  const reaches = (name) => until(async () => (await state()).name === name && state(), `state ${name}`).catch(async (error) => {
-    throw new Error(`${error.message}: ${JSON.stringify(await state())}, ${await seen()}`);
-  });
-  return { page, seen, state, reaches };
+  return connectIn(page, { url: gateway.url, ...options });
 }
 
 let sessions = 0;
@@ -123,14 +81,15 @@ for (const transport of ["sse", "websocket", "longpolling"]) {
     await context.setOffline(true);
     await reaches("offline");
     assert.ok(performance.now() - begin < 3000, "noticed by the event, not by silence");
+    const missed = await gateway.publish("greeting");
     await context.setOffline(false);
     // Without the event `online`, it would wait for up to a minute.
     await reaches("connected");
     const id = await gateway.publish("greeting");
     await until(async () => (await seen()).includes(id));
+    const what = (await seen()).filter((entry) => /^(e\d|gap|resumed)/.test(entry));
     // A mailbox of long polling outlives the network.
-    const gaps = (await seen()).filter((entry) => entry.startsWith("gap"));
-    assert.deepEqual(gaps, transport === "longpolling" ? [] : ["gap no_position"]);
+    assert.deepEqual(what, transport === "longpolling" ? [missed, id] : [missed, "resumed 1", id]);
     assert.equal(await page.evaluate(() => window.errors.length), 0);
   });
 

@@ -6,14 +6,20 @@ import { createInterface } from "node:readline";
 const binary = process.env.RIG ?? new URL("../../../target/debug/rig", import.meta.url).pathname;
 const SECRET = "a-secret-only-for-the-tests-of-the-client";
 
+/** Of published events, also of all gateways of a test, so that none looks like another. */
+let ids = 0;
+
 const children = [];
 process.once("exit", () => children.forEach((child) => child.kill("SIGKILL")));
 
-/** Starts a gateway with these flags; `ports` of an earlier one are used again. */
-export async function startGateway(flags = [], ports = ["0", "0"]) {
+/**
+ * Starts a gateway with these flags; `ports` and the folder of an earlier one are used again. If it
+ * has no folder, a restart forgets everything.
+ */
+export async function startGateway(flags = [], ports = ["0", "0"], folder = "memory") {
   const child = spawn(
     binary,
-    ["--inbound-bind", "127.0.0.1", "--inbound-port", ports[0], "--api-http-port", ports[1], "--data-dir", "memory", ...flags],
+    ["--inbound-bind", "127.0.0.1", "--inbound-port", ports[0], "--api-http-port", ports[1], "--data-dir", folder, ...flags],
     { env: { ...process.env, JWT_SECRET_KEY: SECRET }, stdio: ["ignore", "ignore", "pipe"] },
   );
   children.push(child);
@@ -30,22 +36,33 @@ export async function startGateway(flags = [], ports = ["0", "0"]) {
   });
   const url = `http://127.0.0.1:${found.inbound}`;
   const api = `http://127.0.0.1:${found.internal}`;
-  let ids = 0;
+
+  /** Publishes an event; returns its id. */
+  async function publish(type, data = {}) {
+    const id = `e${++ids}`;
+    const event = { specversion: "1.0", type, source: "/tests", id, data };
+    const answer = await fetch(`${url}/_rig/v1/events`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(event),
+    });
+    if (answer.status !== 202) throw new Error(`${answer.status} ${await answer.text()}`);
+    return id;
+  }
+
   return {
     url,
     ports: [found.inbound, found.internal],
+    publish,
 
-    /** Publishes an event; returns its id. */
-    async publish(type, data = {}) {
-      const id = `e${++ids}`;
-      const event = { specversion: "1.0", type, source: "/tests", id, data };
-      const answer = await fetch(`${url}/_rig/v1/events`, {
+    /** Revokes the tokens with a claim that were issued up to now, in whole seconds. */
+    async revokeClaim(claim, value) {
+      const answer = await fetch(`${api}/v4/revocations`, {
         method: "POST",
         headers: { "content-type": "application/json" },
-        body: JSON.stringify(event),
+        body: JSON.stringify({ claim, value, issuedUpTo: Math.floor(Date.now() / 1000), validityInSeconds: 7200 }),
       });
-      if (answer.status !== 202) throw new Error(`${answer.status} ${await answer.text()}`);
-      return id;
+      if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
     },
 
     /** Revokes a session. */

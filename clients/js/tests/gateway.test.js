@@ -203,30 +203,33 @@ for (const transport of TRANSPORTS) {
     await until(() => log.includes(id));
   });
 
-  test(`${transport}: the node shuts down and comes back; then it is killed by force`, async () => {
-    const flags = ["--heartbeat-interval", "200ms", "--reconnect-spread", "0s"];
-    let node = await start(flags);
-    const { connection, states, log } = open({ transport, url: node.url, token: token({ sub: "alice", jti: newSession() }) });
-    await reaches(connection, "connected");
-    await node.stop("SIGTERM");
-    if (transport !== "longpolling") {
-      await until(() => states.includes("shutdown"));
-      assert.ok(connection.state.name !== "shutdown" || connection.state.retryAt > Date.now());
-    }
-    node = await start(flags, node.ports);
-    connection.reconnect();
-    await reaches(connection, "connected", 20_000);
-    await until(() => log.length);
-    assert.deepEqual(log, ["gap no_position"]);
-    await node.stop("SIGKILL");
-    const offline = await reaches(connection, "offline");
-    assert.ok(offline.reason, "the error of the network");
-    node = await start(flags, node.ports);
-    await reaches(connection, "connected");
-    const id = await node.publish("greeting");
-    await until(() => log.includes(id));
-    assert.deepEqual(log, ["gap no_position", "gap no_position", id]);
-  });
+  // A node without a folder forgets its history, and what its ids mean.
+  for (const [history, gap] of [["2m", "gap unknown"], ["off", "gap no_position"]]) {
+    test(`${transport}: the node shuts down and comes back; then it is killed by force; HISTORY=${history}`, async () => {
+      const flags = ["--heartbeat-interval", "200ms", "--reconnect-spread", "0s", "--history", history];
+      let node = await start(flags);
+      const { connection, states, log } = open({ transport, url: node.url, token: token({ sub: "alice", jti: newSession() }) });
+      await reaches(connection, "connected");
+      await node.stop("SIGTERM");
+      if (transport !== "longpolling") {
+        await until(() => states.includes("shutdown"));
+        assert.ok(connection.state.name !== "shutdown" || connection.state.retryAt > Date.now());
+      }
+      node = await start(flags, node.ports);
+      connection.reconnect();
+      await reaches(connection, "connected", 20_000);
+      await until(() => log.length);
+      assert.deepEqual(log, [gap]);
+      await node.stop("SIGKILL");
+      const offline = await reaches(connection, "offline");
+      assert.ok(offline.reason, "the error of the network");
+      node = await start(flags, node.ports);
+      await reaches(connection, "connected");
+      const id = await node.publish("greeting");
+      await until(() => log.includes(id));
+      assert.deepEqual(log, [gap, gap, id]);
+    });
+  }
 
   test(`${transport}: too many connects: it waits as long as the gateway says`, async () => {
     const node = await start(["--max-connections-per-minute", "1"]);

@@ -150,7 +150,7 @@ export class StandIn {
     if (request.method === "PUT") return this.#put(request, response);
     const list = JSON.parse(url.searchParams.get("subscriptions") ?? "[]");
     const types = new Set(list.map(({ eventType }) => eventType));
-    if (url.pathname.endsWith("/longpolling")) return this.#poll(request, response, types);
+    if (url.pathname.endsWith("/longpolling")) return this.#poll(request, response, types, url.searchParams.get("read"));
     response.writeHead(200, { "content-type": "text/event-stream" });
     const { socket } = response;
     const connection = { name: `c${++this.#names}`, types, socket, cut: () => socket.destroySoon() };
@@ -215,7 +215,7 @@ export class StandIn {
   /** Of the next answer, only that many bytes arrive. */
   cutPoll;
 
-  #poll(request, response, types) {
+  #poll(request, response, types, given) {
     const cookies = new Map((request.headers.cookie ?? "").split("; ").map((pair) => pair.split("=")));
     let mailbox = this.mailboxes.get(cookies.get("connection_token"));
     const answer = (body, read) => {
@@ -230,7 +230,7 @@ export class StandIn {
       this.cutPoll = undefined;
       if (cutPoll === undefined) return void response.end(text);
       response.setHeader("content-length", Buffer.byteLength(text));
-      response.write(text.slice(0, cutPoll), () => response.destroy());
+      response.write(text.slice(0, cutPoll), () => response.socket.destroySoon());
     };
     if (!mailbox) {
       mailbox = { name: `c${++this.#names}`, types, events: [], position: this.position };
@@ -242,13 +242,14 @@ export class StandIn {
       this.mailboxes.set(mailbox.name, mailbox);
       this.connections.add(mailbox);
       this.#welcome(mailbox, cookies.get("position"));
-      return answer("ok", 0);
+      return answer(this.history && cookies.get("position") ? { resume: true } : "ok", 0);
     }
-    const read = Number(cookies.get("last_event_id"));
+    const read = Number(given ?? cookies.get("last_event_id"));
     const respond = () => {
       clearTimeout(timer);
       mailbox.wake = undefined;
-      answer({ last_event_id: "x", events: mailbox.events.slice(read) }, mailbox.events.length);
+      const { length } = mailbox.events;
+      answer({ last_event_id: "x", events: mailbox.events.slice(read), read: String(length) }, length);
     };
     const timer = setTimeout(respond, 200);
     if (mailbox.events.length > read) respond();
