@@ -14,6 +14,7 @@ use super::{Figures, ResumePlan};
 use crate::client::{Counts, publish_all};
 use crate::event;
 use crate::measure::bystanders::{Bystanders, PACE};
+use crate::measure::instructions::ONE_WORKER;
 use crate::server::restart::Restartable;
 use crate::server::{Launch, RunningServer};
 use crate::stats::{millis, quantile};
@@ -68,19 +69,22 @@ pub(super) async fn run(launch: &Launch, plan: &ResumePlan) -> anyhow::Result<Fi
     let clients = plan.count(CLIENTS, 40);
     let gateways = clients.div_ceil(MOST).max(2);
     let bytes = BYTES.to_string();
-    let launch = launch.with(&[("RECONNECT_SPREAD", SPREAD), ("HISTORY_BYTES", &bytes)]);
+    let variables = [("RECONNECT_SPREAD", SPREAD), ("HISTORY_BYTES", &bytes), ONE_WORKER];
+    let launch = launch.with(&variables);
     let mut figures = Figures::new(format!(
         "{clients} clients of Server-Sent Events, each with a token, a session and a cursor of its own, at \
-         {gateways} gateways; a client subscribes to one of {TYPES} types. All gateways get SIGTERM together \
+         {gateways} gateways, each with one worker thread, since they share the cores that one has elsewhere; \
+         a client subscribes to one of {TYPES} types. All gateways get SIGTERM together \
          and are started again as soon as they have left, with the same ports and folders \
          (`RECONNECT_SPREAD={SPREAD}`: a client waits one second and up to {SPREAD} more, and as long again \
          if the gateway does not listen yet). As soon as they listen, {MISSED} events of each type are \
          published, so each client has missed {MISSED}: those of them that its gateway took in before the \
          client was back are replayed, the others reach it live. Each client checks the number of each event \
-         that it gets. Bystanders are {BYSTANDERS} clients of each gateway that are back first, before these \
-         events, and get an event of another type every {} ms; they are compared with such clients in the {} \
+         that it gets. Bystanders are {BYSTANDERS} clients of each gateway that are back as soon as these events are \
+         published, and get an event of another type every {} ms; they are compared with such clients in the {} \
          s before the gateways leave, while all others are connected. The processes of clients stand for \
-         other machines: they run with `nice`, and so wait for the gateways, not the gateways for them.",
+         other machines: they only run when no gateway does (`SCHED_IDLE`), so they wait for the gateways, not the gateways \
+         for them.",
         PACE.as_millis(),
         BEFORE.as_secs(),
     ));
@@ -199,10 +203,10 @@ impl Storm {
         let numbers = self.published..self.published + MISSED;
         self.published = numbers.end;
         let Self { gateways, clients, shares, .. } = self;
+        publish_at(gateways, numbers).await?;
         let bystanders = bystanders(gateways).await?;
         let mut comeback = None;
         let coming = async {
-            publish_at(gateways, numbers).await?;
             let asked = clients
                 .iter_mut()
                 .zip(shares)

@@ -38,9 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a client waits that was not asked to wait.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// How much longer than the gateways these processes wait for a processor.
-const NICE: &str = "10";
-
 /// Which clients.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Returning {
@@ -265,8 +262,9 @@ impl ClientProcess {
     /// It cannot be started.
     pub(super) fn start(plan: Returning) -> anyhow::Result<Self> {
         let Returning { address, first, connections, types } = plan;
-        let mut command = Command::new("nice");
-        command.args(["-n", NICE]).arg(std::env::current_exe()?).arg("come-back");
+        // They stand for other machines, and only run when no gateway does (sched(7), SCHED_IDLE).
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(std::env::current_exe()?).arg("come-back");
         command.args(["--address", &address.to_string(), "--first", &first.to_string()]);
         command.args(["--connections", &connections.to_string(), "--types", &types.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
