@@ -4,6 +4,9 @@
 //
 // LIBRARY: eventsource-4, eventsource-5, fetch-event-source, event-source-polyfill
 
+// A client that waits before it comes back may have nothing that keeps the process alive.
+setInterval(() => {}, 1 << 30);
+
 const [, , library, url] = process.argv;
 const types = ["greeting", "rig.connection.create", "rig.subscriptions_set", "rig.resumed", "rig.gap"];
 types.push("rig.session_killed", "rig.session_expired");
