@@ -9,7 +9,8 @@
 //! its publisher and bucket (8, big-endian). A [`Note`] has numbers of the same row.
 //!
 //! A number is given when an event takes its position at its node, so both have one order, and
-//! whatever becomes of the event on its way, the other nodes notice that its number is missing.
+//! whatever becomes of the event on its way, the other nodes notice that its number is missing,
+//! once they know an earlier one of the same publisher and bucket.
 
 mod heads;
 mod kept;
