@@ -236,7 +236,7 @@ fn d25_a_client_that_never_reads_is_aborted_and_delays_no_other() {
 
 #[test]
 fn d25_a_long_polling_client_that_never_polls_keeps_200_events() {
-    let gateway = Gateway::start(&[("OUTBOX_BYTES", "64KiB")]);
+    let gateway = Gateway::start(&[("HISTORY", "off"), ("OUTBOX_BYTES", "64KiB")]);
     let mut client =
         LongPolling::connect(gateway.inbound(), &format!("subscriptions={}", encoded(GREETINGS)));
     for n in 0..20 {

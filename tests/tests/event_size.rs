@@ -31,7 +31,7 @@ fn of_length(length: usize) -> String {
 /// bytes as an event of a chunked stream.
 fn longest(limit: usize) -> usize {
     let chunk = |json: usize| {
-        let body = "event: greeting\ndata: \n\n".len() + json;
+        let body = "event: greeting\ndata: \nid: 0123456789012345678901\n\n".len() + json;
         format!("{body:X}\r\n\r\n").len() + body
     };
     (0..limit).rev().find(|json| chunk(*json) <= limit).expect("a limit above the framing")

@@ -371,7 +371,7 @@ fn f53_cookies_of_long_polling_go_to_other_sites_over_tls() {
     };
     for version in ["--http1.1", "--http2"] {
         let set = cookies(version, &https, "X: y");
-        assert_eq!(set.len(), 2, "{set:?}");
+        assert_eq!(set.len(), 3, "{set:?}");
         for cookie in &set {
             assert!(cookie.ends_with("; path=/; httponly; samesite=none; secure"), "{cookie}");
         }
