@@ -27,12 +27,19 @@ impl<'e> Payload<'e> {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        match self {
+    /// Returns the memory that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        memory_of(match self {
             Self::Short(json) => json.len(),
             Self::Own(json) => json.len(),
-        }
+        })
     }
+}
+
+/// Returns the memory that an event of this length takes: an allocator rounds up what is larger than
+/// a small class by up to a quarter.
+pub(crate) const fn memory_of(length: usize) -> usize {
+    if length <= SEGMENT { length } else { length + length / 4 }
 }
 
 /// Where the next short events are copied to.

@@ -11,7 +11,7 @@ use crate::chunks::{Chunks, Number};
 use crate::dropped::{Dropped, Missing, Why};
 use crate::id::{EventPosition, Series};
 use crate::keys::{EventKeys, Keyed, TypeKey};
-use crate::payload::Segment;
+use crate::payload::{Segment, memory_of};
 use crate::revoked::Revocations;
 use crate::time::{Clock, Moment};
 
@@ -58,7 +58,7 @@ pub struct Ring {
     chains: Chains,
     /// The names of the types that have entries, by the chain of the type.
     types: HashMap<ChainId, Arc<str>>,
-    /// Bytes of the JSON of all entries.
+    /// Bytes of memory of the JSON of all entries.
     payload: usize,
     segment: Segment,
     dropped: Dropped,
@@ -241,7 +241,7 @@ impl Ring {
     /// Returns the bytes that an event would take in an empty ring.
     fn bytes_of(&self, event: &Keyed<'_>) -> usize {
         let of_keys = event.keys.len() * (size_of::<Link>() + Chains::BYTES);
-        event.payload.len() + size_of::<Entry>() + of_keys + self.revocations.len() * Revocations::BYTES
+        event.payload.memory() + size_of::<Entry>() + of_keys + self.revocations.len() * Revocations::BYTES
     }
 
     /// Records an event at the latest position that is not in the ring.
@@ -261,7 +261,7 @@ impl Ring {
             }
             self.links.push(link);
         }
-        self.payload += event.payload.len();
+        self.payload += event.payload.memory();
         let json = self.segment.keep(event.payload);
         self.entries.push(Entry { json, position, at, links });
         self.remove_excess();
@@ -299,7 +299,7 @@ impl Ring {
                 self.types.remove(&link.chain);
             }
         }
-        self.payload -= entry.json.len();
+        self.payload -= memory_of(entry.json.len());
         self.expire_before(entry.position);
         true
     }
