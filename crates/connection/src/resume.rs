@@ -33,6 +33,10 @@ pub struct Resume {
 /// How long after it came back a client may add subscriptions whose missed events it gets too.
 pub(crate) const LATE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// The limit of subscriptions, old and new together, of which the added ones are looked for. They
+/// are compared with the ring locked.
+const MOST_COMPARED: usize = 512;
+
 /// Limits of what is taken from the ring at once.
 const EVENTS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 64 << 10;
@@ -224,10 +228,17 @@ impl Returned {
     ) -> Result<bool, Gap> {
         let select = |list: &[Subscription]| sequencer.keys().select(list, extractors);
         let position = self.behind.as_ref().map_or(position, Behind::position);
-        let is_added = |subscription: &&Subscription| !self.subscriptions.contains(subscription);
-        let added: Vec<_> = subscriptions.iter().filter(is_added).cloned().collect();
         let now = Instant::now();
-        let late = if now >= self.until || added.is_empty() {
+        let mut added = Vec::new();
+        if now >= self.until {
+            self.subscriptions = Vec::new();
+        } else if self.subscriptions.len() + subscriptions.len() > MOST_COMPARED {
+            return Err(Gap::TooMany);
+        } else {
+            let is_added = |subscription: &&Subscription| !self.subscriptions.contains(subscription);
+            added.extend(subscriptions.iter().filter(is_added).cloned());
+        }
+        let late = if added.is_empty() {
             None
         } else {
             let cursor = self.cursor.ok_or(Gap::Elsewhere)?;

@@ -36,8 +36,8 @@ impl<'e> Payload<'e> {
     }
 }
 
-/// Returns the memory that an event of this length takes: an allocator rounds up what is larger than
-/// a small class by up to a quarter.
+/// Returns the memory that an event of this length takes: an allocator rounds up what is larger
+/// than a small class by up to a quarter.
 pub(crate) const fn memory_of(length: usize) -> usize {
     if length <= SEGMENT { length } else { length + length / 4 }
 }

@@ -77,6 +77,27 @@ fn subscriptions_that_are_added_while_it_is_behind_lose_and_repeat_nothing() {
     assert_eq!(numbers, (0..601).collect::<Vec<_>>());
 }
 
+/// Comparing them takes the time of all others.
+#[test]
+fn very_many_subscriptions_that_are_added_late_are_a_gap() {
+    let world = World::new();
+    let (_, cursor) = begin(&world.open(&["a"], None));
+    let back = open_bare(&world, &["a"], &cursor);
+    begin(&back);
+    let put = |from: usize| {
+        let names: Vec<_> = (from..from + 150).map(|number| format!("t{number}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        back.set_subscriptions(&[], &subscriptions(&names)).unwrap();
+        read(&back)
+    };
+    let kept = [0, 150, 300].map(|from| put(from).len());
+    assert_eq!(kept, [1, 1, 1]);
+    let got = put(450);
+    assert!(got.len() == 2 && got[1].what.contains("too_many"), "{got:?}");
+    world.publish("t457", 0..1);
+    assert_eq!(whats(&read(&back)), ["0"]);
+}
+
 /// Events that are in a lane when the connection falls behind.
 #[test]
 fn what_is_under_way_when_it_falls_behind_comes_from_the_ring() {
