@@ -169,7 +169,11 @@ fn growth(bytes: usize, padding: usize, count: usize) -> f64 {
     let bound = bytes.to_string();
     let gateway = Gateway::start(&[("HISTORY_BYTES", &bound), ("HEARTBEAT_INTERVAL", "1d")]);
     // Types without subscribers are not kept.
-    publish(&gateway, "unknown", 500, padding);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| publish(&gateway, "unknown", 500, padding));
+        }
+    });
     drop(client(&gateway));
     gateway.await_metric(r#"rig_connections{transport="sse"}"#, 0.0);
     let (before, _) = gateway.memory();
@@ -186,7 +190,7 @@ fn growth(bytes: usize, padding: usize, count: usize) -> f64 {
 
 #[test]
 fn r30_the_bound_is_one_of_memory() {
-    // Of large events, the allocator has not returned yet all that has been removed.
+    // The allocator has not returned yet all that was removed of large events.
     for (bound, padding, count, most) in [(8 << 20, 0, 120_000, 1.3), (64 << 20, 65_000, 2_500, 1.8)] {
         let growth = growth(bound, padding, count);
         println!("{padding} bytes: {:.2} of the bound", growth / bound as f64);

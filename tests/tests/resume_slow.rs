@@ -66,7 +66,6 @@ fn r24_slow_readers_in_the_replay() {
     eventually("the sockets are full", || {
         let now = gateway.metric(replayed);
         let is_still = now == std::mem::replace(&mut last, now) && now > 0.0;
-        eprintln!("replayed {now}");
         std::thread::park_timeout(Duration::from_millis(100));
         is_still.then_some(())
     });
