@@ -1,24 +1,19 @@
 //! Clients in a process of their own.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Command, Stdio};
+use std::os::fd::AsFd;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
-use tokio::time::timeout;
 
-use crate::client::{Entrance, Variant};
+use crate::client::{CONNECTED, ClientProcess, Entrance, Variant};
 use crate::event;
-use crate::server::Child;
 
-/// What the process says when all clients are subscribed.
-const CONNECTED: &str = "connected";
-
-/// What it says when the event has reached all, after it was asked for that by any line.
+/// What the process says when the event has reached all, after it was asked for that by any line.
 const RECEIVED: &str = "received";
 
 /// For each of the two.
@@ -60,61 +55,28 @@ pub(crate) async fn hold(plan: Hold) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Such a process, seen from outside. Dropping it kills the process.
-pub(super) struct ClientProcess {
-    said: Lines<BufReader<pipe::Receiver>>,
-    ask: pipe::Sender,
-    child: Child,
-}
-
-impl ClientProcess {
-    /// Starts one; its clients are not connected yet.
+impl Hold {
+    /// Starts a process of these clients, which are not connected yet.
     ///
     /// # Errors
     /// It cannot be started.
-    pub(super) fn start(plan: Hold) -> anyhow::Result<Self> {
-        let Hold { address, variant, first, connections } = plan;
+    pub(super) fn start(self) -> anyhow::Result<ClientProcess> {
+        let Self { address, variant, first, connections } = self;
         let way = serde_json::to_value(variant.way)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("hold").args(["--transport", way.as_str().context("a way has a name")?]);
         command.args(["--address", &address.to_string(), "--first", &first.to_string()]);
         command.args(["--connections", &connections.to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = Child::spawn(&mut command, None)?;
-        let (stdin, stdout) = child.pipes().context("both are pipes")?;
-        let said = BufReader::new(pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?).lines();
-        Ok(Self { said, ask: pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?, child })
+        ClientProcess::start(&mut command, LONGEST)
     }
+}
 
-    /// Waits until all its clients are subscribed.
-    ///
-    /// # Errors
-    /// It fails, or that takes too long.
-    pub(super) async fn connected(&mut self) -> anyhow::Result<()> {
-        self.says(CONNECTED).await
-    }
-
-    /// Waits until an event has reached all its clients; it may have been published already.
-    ///
-    /// # Errors
-    /// It fails, or that takes too long.
-    pub(super) async fn received(&mut self) -> anyhow::Result<()> {
-        self.ask.write_all(b"received?\n").await?;
-        self.says(RECEIVED).await
-    }
-
-    /// Closes all connections of its clients and stops the process.
-    pub(super) async fn leave(mut self) {
-        drop(self.ask);
-        // Its standard output is closed when it exits. If it does not exit, dropping it kills it.
-        let _ = timeout(LONGEST, self.said.next_line()).await;
-    }
-
-    async fn says(&mut self, word: &str) -> anyhow::Result<()> {
-        let said = timeout(LONGEST, self.said.next_line()).await;
-        let said = said.with_context(|| format!("a process of clients does not say {word:?}"))??;
-        self.child.ensure_running().context("a process of clients")?;
-        anyhow::ensure!(said.as_deref() == Some(word), "a process of clients says {said:?}, not {word:?}");
-        Ok(())
-    }
+/// Waits until an event has reached all clients of a process; it may have been published already.
+///
+/// # Errors
+/// It fails, or that takes too long.
+pub(super) async fn received(process: &mut ClientProcess) -> anyhow::Result<()> {
+    let said = process.answer("received?").await?;
+    anyhow::ensure!(said == RECEIVED, "a process of clients says {said:?}, not {RECEIVED:?}");
+    Ok(())
 }

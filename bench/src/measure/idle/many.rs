@@ -6,9 +6,9 @@ use anyhow::Context;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::sleep;
 
-use super::hold::{ClientProcess, Hold};
+use super::hold::{Hold, received};
 use super::{Idle, IdleClients, MOST, QUIET, Readings};
-use crate::client::Publisher;
+use crate::client::{ClientProcess, Publisher};
 use crate::event;
 use crate::process::ResidentSet;
 use crate::server::{Launch, Population, Product, RunningServer};
@@ -34,7 +34,7 @@ pub(super) async fn run(launch: &Launch, plan: IdleClients) -> anyhow::Result<Id
     let mut clients = Vec::new();
     for (server, (first, connections)) in servers.iter().zip(shares(plan.connections, processes)) {
         let (address, variant) = (server.address, plan.variant);
-        clients.push(ClientProcess::start(Hold { address, variant, first, connections })?);
+        clients.push(Hold { address, variant, first, connections }.start()?);
     }
     try_join_all(clients.iter_mut().map(ClientProcess::connected)).await?;
     let connecting_seconds = start.elapsed().as_secs_f64();
@@ -48,7 +48,7 @@ pub(super) async fn run(launch: &Launch, plan: IdleClients) -> anyhow::Result<Id
     for server in &servers {
         Publisher::connect(server.address).await?.publish(&server.publication(&first)).await?;
     }
-    let received = try_join_all(clients.iter_mut().map(ClientProcess::received)).await;
+    let received = try_join_all(clients.iter_mut().map(received)).await;
     received.context("the event that shows who is subscribed")?;
     let after_event = memory(&servers)?;
     join_all(clients.into_iter().map(ClientProcess::leave)).await;

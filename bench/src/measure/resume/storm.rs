@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Figures, ResumePlan};
-use crate::client::{Counts, publish_all};
+use crate::client::{ClientProcess, Counts, publish_all};
 use crate::event;
 use crate::measure::bystanders::{Bystanders, PACE};
 use crate::measure::instructions::ONE_WORKER;
@@ -19,7 +19,7 @@ use crate::server::restart::Restartable;
 use crate::server::{Launch, RunningServer};
 use crate::stats::{millis, quantile};
 
-use returning::{ClientProcess, Comeback};
+use returning::{Comeback, report};
 pub(crate) use returning::{Returning, come_back};
 
 /// Clients of all gateways together.
@@ -152,7 +152,7 @@ impl Storm {
         for (number, gateway) in (0..count).zip(&gateways) {
             let connections = clients / count + u32::from(number < clients % count);
             let address = gateway.server()?.address;
-            processes.push(ClientProcess::start(Returning { address, first, connections, types: TYPES })?);
+            processes.push(Returning { address, first, connections, types: TYPES }.start()?);
             shares.push(connections);
             first += connections;
         }
@@ -173,7 +173,7 @@ impl Storm {
             .clients
             .iter_mut()
             .zip(&self.shares)
-            .map(|(process, share)| process.report(u64::from(*share) * u64::from(events)));
+            .map(|(process, share)| report(process, u64::from(*share) * u64::from(events)));
         try_join_all(asked).await?.into_iter().reduce(Comeback::and).context("no clients")
     }
 
@@ -210,7 +210,7 @@ impl Storm {
             let asked = clients
                 .iter_mut()
                 .zip(shares)
-                .map(|(process, share)| process.report(u64::from(*share) * u64::from(events)));
+                .map(|(process, share)| report(process, u64::from(*share) * u64::from(events)));
             comeback = try_join_all(asked).await?.into_iter().reduce(Comeback::and);
             Ok(())
         };

@@ -1,8 +1,8 @@
 //! A process of clients that come back, each with its cursor, when they have lost their connection.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Command, Stdio};
+use std::os::fd::AsFd;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,19 +12,16 @@ use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::client::{Counts, Reader, Seen};
-use crate::server::{Child, rig, with_cursor};
+use crate::client::{CONNECTED, ClientProcess, Counts, Reader, Seen};
+use crate::server::{rig, with_cursor};
 use crate::stats::{millis, quantile};
 use crate::token;
-
-/// What the process says when all clients are subscribed.
-const CONNECTED: &str = "connected";
 
 /// Clients that connect at the same time at first.
 const AT_ONCE: usize = 64;
@@ -248,62 +245,27 @@ impl Client {
     }
 }
 
-/// Such a process, seen from outside. Dropping it stops the process.
-pub(super) struct ClientProcess {
-    said: Lines<BufReader<pipe::Receiver>>,
-    ask: pipe::Sender,
-    child: Child,
-}
-
-impl ClientProcess {
-    /// Starts one; its clients are not connected yet.
+impl Returning {
+    /// Starts a process of these clients, which are not connected yet.
     ///
     /// # Errors
     /// It cannot be started.
-    pub(super) fn start(plan: Returning) -> anyhow::Result<Self> {
-        let Returning { address, first, connections, types } = plan;
+    pub(super) fn start(self) -> anyhow::Result<ClientProcess> {
+        let Self { address, first, connections, types } = self;
         // They stand for other machines, and only run when no gateway does (sched(7), SCHED_IDLE).
         let mut command = Command::new("chrt");
         command.args(["--idle", "0"]).arg(std::env::current_exe()?).arg("come-back");
         command.args(["--address", &address.to_string(), "--first", &first.to_string()]);
         command.args(["--connections", &connections.to_string(), "--types", &types.to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = Child::spawn(&mut command, None)?;
-        let (stdin, stdout) = child.pipes().context("both are pipes")?;
-        let said = BufReader::new(pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?).lines();
-        Ok(Self { said, ask: pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?, child })
+        ClientProcess::start(&mut command, LONGEST)
     }
+}
 
-    /// Waits until all its clients are subscribed.
-    ///
-    /// # Errors
-    /// It fails, or that takes too long.
-    pub(super) async fn connected(&mut self) -> anyhow::Result<()> {
-        let said = self.line().await?;
-        anyhow::ensure!(said == CONNECTED, "a process of clients says {said:?}");
-        Ok(())
-    }
-
-    /// Waits until its clients together have had that many events, and returns what they saw.
-    ///
-    /// # Errors
-    /// It fails.
-    pub(super) async fn report(&mut self, events: u64) -> anyhow::Result<Comeback> {
-        self.ask.write_all(format!("{events}\n").as_bytes()).await?;
-        Ok(serde_json::from_str(&self.line().await?)?)
-    }
-
-    /// Closes all connections of its clients and stops the process.
-    pub(super) async fn leave(mut self) {
-        drop(self.ask);
-        // Its standard output is closed when it exits. If it does not exit, dropping it kills it.
-        let _ = timeout(LONGEST, self.said.next_line()).await;
-    }
-
-    async fn line(&mut self) -> anyhow::Result<String> {
-        let said = timeout(LONGEST, self.said.next_line()).await;
-        let said = said.context("a process of clients says nothing")??;
-        self.child.ensure_running().context("a process of clients")?;
-        said.context("a process of clients has closed its output")
-    }
+/// Waits until the clients of a process together have had that many events, and returns what they
+/// saw.
+///
+/// # Errors
+/// It fails.
+pub(super) async fn report(process: &mut ClientProcess, events: u64) -> anyhow::Result<Comeback> {
+    Ok(serde_json::from_str(&process.answer(&events.to_string()).await?)?)
 }
