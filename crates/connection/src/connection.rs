@@ -195,11 +195,7 @@ impl Connection {
             }
             Outlet::Stream { encoding, .. } => {
                 // Whoever was revoked does not come back for what was before.
-                let forgets = self.commons.config.history.is_some()
-                    && matches!(
-                        farewell.reason,
-                        CloseReason::SessionKilled | CloseReason::SessionDisconnected
-                    );
+                let forgets = self.commons.config.history.is_some() && farewell.reason.is_revocation();
                 let last = (encoding.wire_format().farewell)(farewell, forgets.then_some(&[][..]));
                 self.terminate_stream(farewell.reason, last)
             }
@@ -340,10 +336,10 @@ impl Connection {
         loop {
             let popped = self.write(|writer, _| {
                 let popped = writer.poll_pop(cx, self.payload_fence());
-                (writer.pulls().then_some(()).filter(|()| popped.is_pending()), popped)
+                (popped.is_pending() && writer.pulls(), popped)
             });
             match popped {
-                Some((Some(()), _)) if self.pull() => {}
+                Some((true, _)) if self.pull() => {}
                 popped => return popped.map_or(Poll::Ready(Ok(None)), |(_, popped)| popped),
             }
         }

@@ -1,7 +1,7 @@
 //! How a connection begins that comes back, and how one that is behind gets what it missed.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event::Event;
 use history::{CatchUp, EventId, EventPosition, Gap, InvalidId, Kept, ResumeLimits, Ring, Selection};
@@ -31,7 +31,7 @@ pub struct Resume {
 }
 
 /// How long after it came back a client may add subscriptions whose missed events it gets too.
-pub(crate) const LATE: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const LATE: Duration = Duration::from_secs(10);
 
 /// The limit of subscriptions, old and new together, of which the added ones are looked for. They
 /// are compared with the ring locked.
@@ -134,8 +134,7 @@ impl Sequencer {
         let caught_up = cursor.and_then(|(cursor, elsewhere)| {
             let keys = self.revocation_keys(subjects);
             // Nothing is known of when the other node has applied them.
-            let since = if elsewhere.is_some() { EventPosition::default() } else { cursor };
-            if ring.is_revoked_since(since, &keys) {
+            if elsewhere.is_some() && ring.is_revoked_since(EventPosition::default(), &keys) {
                 return Err(Gap::Revoked);
             }
             let selection = self.keys().select(subscriptions, extractors);

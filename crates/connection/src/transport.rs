@@ -40,6 +40,12 @@ impl CloseReason {
     /// Returns whether the client has lost its session, so that it must not receive anything any
     /// more.
     pub const fn is_end_of_session(self) -> bool {
-        matches!(self, Self::SessionKilled | Self::SessionDisconnected | Self::TokenExpired)
+        self.is_revocation() || matches!(self, Self::TokenExpired)
+    }
+
+    /// Returns whether the session was revoked or disconnected, so that its client must not come
+    /// back to where it was.
+    pub const fn is_revocation(self) -> bool {
+        matches!(self, Self::SessionKilled | Self::SessionDisconnected)
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use auth::{Cors, Sender};
-use connection::{AnswerInFlight, Batch, CloseReason, Connection, Fencing, PollError, Transport, last_batch};
+use connection::{AnswerInFlight, Batch, Connection, Fencing, PollError, Transport, last_batch};
 use http::{HeaderValue, Response, StatusCode};
 use listener::{Body, Gate, RefusalReason, retry_after};
 use session::Cause;
@@ -118,7 +118,7 @@ pub(crate) fn answer_poll(
             let mut response = answer(StatusCode::OK, JSON, cookies.body(batch.body, batch.cursor));
             let headers = response.headers_mut();
             match connection.close_reason() {
-                Some(CloseReason::SessionKilled | CloseReason::SessionDisconnected) if batch.over => {
+                Some(reason) if batch.over && reason.is_revocation() => {
                     cookies.clear_all(headers);
                     return response;
                 }

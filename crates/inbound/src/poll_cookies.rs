@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode, percent_encode};
 use seal::Incarnation;
 
-use crate::resume::cursor_of;
+use crate::resume::{cursor_of, is_asked_for};
 
 /// The value of `last_event_id` before the first event (RIG).
 pub(crate) const FIRST_EVENT: &str = "first_event";
@@ -84,9 +84,8 @@ impl<'r> PollCookies<'r> {
     /// `read` how far it goes. A browser may have stored the cookies of an answer that was cut off.
     pub(crate) fn with_query(self, query: Option<&str>) -> Self {
         let query = query.unwrap_or_default();
-        let asks = parameters(query, "resume").last().is_some_and(|value| value == "true");
         let read = || parameters(query, "read").last().and_then(|read| Cursor::parse(&read));
-        Self { read: asks.then(read), ..self }
+        Self { read: is_asked_for(query).then(read), ..self }
     }
 
     /// Returns the body of an answer that ends at this cursor.

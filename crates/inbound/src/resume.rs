@@ -30,8 +30,12 @@ pub(crate) fn resume(
     let of_query = || PARAMETERS.into_iter().find_map(|name| parameters(query, name).last());
     let cursor =
         of_header(headers).or_else(|| of_query().map(|text| cursor_of(text.as_bytes()))).or(position);
-    let ids_in_heartbeats = parameters(query, "resume").last().is_some_and(|value| value == "true");
-    Resume { cursor, ids_in_heartbeats, is_complete, elsewhere: None }
+    Resume { cursor, ids_in_heartbeats: is_asked_for(query), is_complete, elsewhere: None }
+}
+
+/// Returns `true` if a client asks in the query for what helps it to come back: `resume=true`.
+pub(crate) fn is_asked_for(query: &str) -> bool {
+    parameters(query, "resume").last().is_some_and(|value| value == "true")
 }
 
 /// Returns the cursor in the header. Of several, the last that is not empty counts, as in a query.

@@ -1,5 +1,5 @@
-//! The life of the process, from its settings to its exit: load → bind → build → serve → drain →
-//! store.
+//! The life of the process, from its settings to its exit: it loads, binds, builds, serves, drains
+//! and stores.
 
 mod brokers;
 mod definitions;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use history::{EventId, EventPosition, Gap, Kept, Series};
+use history::{EventId, EventPosition, Gap, Kept, ResumeLimits, Series};
 use serde_json::Value;
 use subscription::Subscription;
 
@@ -28,6 +28,11 @@ impl Hub {
     /// Returns whether the positions of this node are of a series.
     pub fn is_series(&self, series: Series) -> bool {
         self.commons.config.history.as_ref().is_some_and(|sequencer| sequencer.series() == series)
+    }
+
+    /// Returns the most that a client may have missed; `None` if no events are kept.
+    pub fn resume_limits(&self) -> Option<ResumeLimits> {
+        Some(self.commons.config.history.as_ref()?.options().limits)
     }
 
     /// Reads subscriptions as a client would send them.

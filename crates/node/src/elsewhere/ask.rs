@@ -15,10 +15,6 @@ use super::{KNOWN, LOOK, WITHIN, cut};
 use crate::bus::Stamp;
 use crate::node::Node;
 
-/// Limits of what a client gets from another node, those of a resume.
-const EVENTS: usize = 10_000;
-const BYTES: usize = 8 << 20;
-
 /// What a client has missed at another node.
 #[derive(Default)]
 struct Collected {
@@ -115,6 +111,7 @@ impl Node {
         deadline: Instant,
     ) -> Result<Vec<Stamp>, Gap> {
         let list = serde_json::to_value(subscriptions).map_err(|_| Gap::Elsewhere)?;
+        let limits = self.hub().resume_limits().ok_or(Gap::Elsewhere)?;
         loop {
             let reached = on_wire(required.to_vec());
             let missed_by = MissedBy { cursor: cursor.clone(), subscriptions: list.clone(), reached };
@@ -130,7 +127,7 @@ impl Node {
                 let json = String::from(json).into();
                 let read = Event::from_json_with(json, ExtensionNames::Any).map_err(|_| Gap::Elsewhere)?;
                 theirs.bytes += read.json().len();
-                if theirs.events.len() >= EVENTS || theirs.bytes > BYTES {
+                if theirs.events.len() >= limits.events || theirs.bytes > limits.bytes {
                     return Err(Gap::TooMany);
                 }
                 let event_type = Arc::from(read.event_type());
