@@ -1,8 +1,9 @@
 //! A position, and any text that a client sends as its last id: the id of a position is read back,
-//! no other text is, and nothing panics or takes memory.
+//! also by a run that continues those up to it, no other text is, and nothing panics or takes
+//! memory.
 #![no_main]
 
-use history::{EventPosition, IdKey, Ids, InvalidId, Series};
+use history::{EventPosition, IdKey, Ids, InvalidId, Lineage, Series};
 use libfuzzer_sys::fuzz_target;
 use rig_fuzz::in_proportion;
 
@@ -21,6 +22,12 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(others.read(id.as_str()), Err(InvalidId::Elsewhere(ours.series())));
         }
         false => assert_eq!(ours.read(id.as_str()), Err(InvalidId::Unknown)),
+    }
+    let end = EventPosition(EventPosition::MAX.0 / 2);
+    let next = Ids::new(&key, Lineage::from(ours.series()).continued(end));
+    match next.read(id.as_str()) {
+        Ok(read) => assert!(read == position && position <= end),
+        Err(error) => assert!(position > end, "{error}"),
     }
     let text = String::from_utf8_lossy(text);
     match in_proportion(text.as_bytes(), || ours.read(&text)) {

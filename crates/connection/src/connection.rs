@@ -19,7 +19,7 @@ use crate::frame::Frame;
 use crate::id::ConnectionId;
 use crate::longpolling::Mailbox;
 use crate::outbox::Kind;
-use crate::resume::{Pulled, Returned};
+use crate::resume::{Pulled, Returned, Start};
 use crate::sequencer::Sequencer;
 use crate::socket::Socket;
 use crate::sync::Mutex;
@@ -383,12 +383,11 @@ impl Connection {
         }
     }
 
-    /// Begins at this position. When its mailbox is gone, a long-polling client comes back to
-    /// `place`.
-    pub(crate) fn begin_at(&self, position: EventPosition, place: EventPosition) {
+    /// Begins as decided.
+    pub(crate) fn begin_at(&self, start: &Start) {
         match &self.outlet {
-            Outlet::Stream { writer, .. } => writer.lock().enter(position, None),
-            Outlet::Mailbox(mailbox) => mailbox.begin(position, place),
+            Outlet::Stream { writer, .. } => writer.lock().enter(start.position, None),
+            Outlet::Mailbox(mailbox) => mailbox.begin(start),
         }
     }
 

@@ -259,9 +259,6 @@ impl Hub {
     /// Takes what a client misses that is behind, as far as its mailbox has room.
     fn prepare_poll(&self, connection: &Connection, known: Option<Cursor>) {
         let Some(mailbox) = connection.mailbox() else { return };
-        if let Some(position) = mailbox.take_overflow(known) {
-            connection.fall_behind(position);
-        }
         while mailbox.pulls(known) && connection.pull() {}
     }
 
@@ -276,9 +273,10 @@ impl Hub {
         self.settled_positions()[self.lanes.lane_of(connection)]
     }
 
-    /// Returns where a long-polling connection stands that was just opened, if events are kept.
+    /// Returns the id with which a long-polling connection that was just opened is continued, if
+    /// events are kept.
     pub fn position_of(&self, connection: &Connection) -> Option<EventId> {
-        self.id_of(connection.mailbox()?.start())
+        connection.mailbox()?.start()
     }
 
     /// As [`Hub::poll`], for a client of another node: the answer has up to `limit` bytes. It is

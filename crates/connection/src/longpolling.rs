@@ -7,14 +7,14 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use event::{Event, ExtensionNames};
 use futures_util::future::select;
-use history::{EventId, EventPosition};
+use history::{EventId, EventPosition, Gap, Selection};
 use session::{Cause, Fence, Fencing, Notified, Subject};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::farewell::Farewell;
 use crate::frame::Frame;
-use crate::resume::{Missed, Pulled, Returned};
+use crate::resume::{Missed, Pulled, Returned, Start, gap_event};
 use crate::sync::{Mutex, MutexGuard};
 use crate::transport::CloseReason;
 
@@ -128,25 +128,33 @@ impl Mailbox {
         self.tokens.lock()
     }
 
-    /// Keeps an event without a position; the oldest ones are dropped to make room.
+    /// Keeps an event without a position, as [`MailboxState::put`] says.
+    #[cfg(test)]
     pub(crate) fn put(&self, event: &Event) {
-        self.put_at(event, EventPosition::default());
+        self.say(event, EventPosition::default());
     }
 
-    /// Keeps an event, if it is for the client now; the oldest ones are dropped to make room.
+    /// Keeps one of the gateway's own events, after which the client comes back to `place`; 0: to
+    /// where it would have come back before.
+    pub(crate) fn say(&self, event: &Event, place: EventPosition) {
+        self.put_at(event, EventPosition::default(), place);
+    }
+
+    /// Keeps an event, if it is for the client now, as [`MailboxState::put`] says.
     pub(crate) fn put_frame(&self, frame: &Frame) {
-        self.put_at(frame.event(), frame.position());
+        self.put_at(frame.event(), frame.position(), EventPosition::default());
     }
 
-    fn put_at(&self, event: &Event, position: EventPosition) {
+    fn put_at(&self, event: &Event, position: EventPosition, place: EventPosition) {
         let mut state = self.state.lock();
-        if state.close_reason.is_some() || !state.takes(position) {
-            return;
+        let is_put = state.close_reason.is_none() && state.put(event, position, self.limit);
+        if is_put {
+            state.raise_place(place);
         }
-        state.keep(event.clone(), position);
-        state.make_room(self.limit);
         drop(state);
-        self.arrived.notify_waiters();
+        if is_put {
+            self.arrived.notify_waiters();
+        }
     }
 
     /// Records what the client has got, and what it still misses.
@@ -157,8 +165,9 @@ impl Mailbox {
         self.arrived.notify_waiters();
     }
 
-    /// Returns up to which position the client had got everything when it came.
-    pub(crate) fn start(&self) -> EventPosition {
+    /// Returns the id with which the client comes back if it never gets an event; `None` if events
+    /// are not kept.
+    pub(crate) fn start(&self) -> Option<EventId> {
         self.state.lock().start()
     }
 
@@ -168,23 +177,14 @@ impl Mailbox {
         state.returned.as_mut().map(|returned| act(returned, position))
     }
 
-    /// Returns the position after which the client misses events that had to be dropped, if any
-    /// had to. The caller lets it get them.
-    pub(crate) fn take_overflow(&self, known: Option<Cursor>) -> Option<EventPosition> {
-        self.state.lock().take_overflow(known)
+    /// Records what the client's subscriptions select from now on.
+    pub(crate) fn select(&self, selection: Selection) {
+        self.state.lock().select(selection);
     }
 
-    /// Lets the client be behind, as `change` says.
-    pub(crate) fn fall_behind(&self, change: impl FnOnce(Option<Box<Returned>>) -> Box<Returned>) {
-        let mut state = self.state.lock();
-        if state.close_reason.is_none() {
-            state.returned = Some(change(state.returned.take()));
-        }
-    }
-
-    /// Begins at this position, with the place to come back to when the mailbox is gone.
-    pub(crate) fn begin(&self, position: EventPosition, place: EventPosition) {
-        self.state.lock().begin(position, place);
+    /// Begins as decided, with the place to come back to when the mailbox is gone.
+    pub(crate) fn begin(&self, start: &Start) {
+        self.state.lock().begin(start);
     }
 
     /// Returns `true` if the client is behind, and there is room for more of what it missed. What
@@ -212,8 +212,8 @@ impl Mailbox {
                     // A part of the ring's memory would stay in use with it.
                     let json = Bytes::copy_from_slice(&kept.json);
                     // It was accepted once, by rules that may be stricter now.
-                    let Ok(event) = Event::from_json_with(json, ExtensionNames::Any) else { continue };
-                    state.keep_missed(event, place);
+                    let event = Event::from_json_with(json, ExtensionNames::Any);
+                    state.keep_missed(event.unwrap_or_else(|_| gap_event(Gap::Lost, None)), place);
                 }
                 state.raise_position(position);
             }
@@ -235,7 +235,6 @@ impl Mailbox {
         // A mailbox that was drained is emptied too: what is left in it must not be handed over.
         let ended = state.close_reason.is_none();
         if ended || !state.close_reason.is_some_and(CloseReason::is_end_of_session) {
-            state.dropped = state.dropped.saturating_add(state.len() as u32);
             state.close_reason = Some(reason);
             state.clear();
             state.last_poll = Instant::now();
@@ -266,7 +265,6 @@ impl Mailbox {
     pub(crate) fn empty(&self, reason: CloseReason) {
         let mut state = self.state.lock();
         state.close_reason.get_or_insert(reason);
-        state.dropped = state.dropped.saturating_add(state.len() as u32);
         state.clear();
         drop(state);
         self.arrived.notify_waiters();

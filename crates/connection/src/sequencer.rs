@@ -8,22 +8,25 @@
 //! The lock is taken before those of the index, the lanes and the connections, and never while one
 //! of these is held.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use event::Event;
-use history::{EventId, EventKeys, EventPosition, IdKey, Ids, InvalidId, ResumeLimits, Ring, Series};
+use history::{
+    EventId, EventKeys, EventPosition, Gap, IdKey, Ids, InvalidId, ResumeLimits, Ring, Series, TypeKey,
+};
 use session::{Selector, Subject};
 use subscription::{Index, Subscription};
 
+use crate::resume::SearchTime;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, uses_index};
 
-/// The limit of types without subscribers whose events are still kept. Events of others are not,
-/// which is a gap for whoever comes back for them.
-const GIVEN_UP: usize = 1 << 16;
+mod given_up;
+
+use given_up::GivenUp;
 
 /// What a [`Sequencer`] depends on beside its ring.
 #[derive(Clone, Copy, Debug)]
@@ -45,37 +48,43 @@ pub struct Sequencer {
     /// The latest position whose event is in the lanes of its receivers.
     head: AtomicU64,
     ring: Mutex<Ring>,
-    /// When the last subscriber of a type has left. Its events are kept for a while, since the
-    /// subscriber may come back.
-    given_up: parking_lot::Mutex<HashMap<Arc<str>, Instant>>,
-    /// When the process started, if the ring is that of an earlier run: subscribers of any type may
-    /// come back from then on.
-    continued_at: Option<Instant>,
+    /// The time for [`Sequencer::search_late`].
+    search_time: parking_lot::Mutex<SearchTime>,
+    /// The types without subscribers whose events are kept. No other lock is taken while it is
+    /// held.
+    given_up: parking_lot::Mutex<GivenUp>,
 }
 
 impl Sequencer {
     /// Creates the order of events that continues this ring. The key is that of the ids.
     pub fn new(mut ring: Ring, key: &IdKey, options: SequencerOptions) -> Arc<Self> {
-        let is_new = ring.last() == EventPosition::default();
-        if is_new {
+        let mut given_up = GivenUp::new(options.age, options.has_peers);
+        if ring.last() == EventPosition::default() {
             // Here, position 0 means none.
             ring.pass();
+        } else {
+            // Subscribers of an earlier run may come back, whatever their types.
+            given_up.keep_any(Instant::now());
         }
-        let continued_at = (!is_new).then(Instant::now);
         Arc::new(Self {
-            ids: Ids::new(key, ring.series()),
+            ids: Ids::new(key, ring.lineage().clone()),
             keys: ring.keys().clone(),
             options,
             head: AtomicU64::new(ring.last().0),
             ring: Mutex::new(ring),
-            given_up: parking_lot::Mutex::default(),
-            continued_at,
+            search_time: parking_lot::Mutex::new(SearchTime::new(Instant::now())),
+            given_up: parking_lot::Mutex::new(given_up),
         })
     }
 
-    /// Returns the series of the positions.
+    /// Returns the series of the ids that are given out.
     pub fn series(&self) -> Series {
         self.ids.series()
+    }
+
+    /// Returns `true` if a series is that one, or of an earlier run that this one continues.
+    pub fn is_own(&self, series: Series) -> bool {
+        self.ids.lineage().has(series)
     }
 
     /// Returns the series that a cursor belongs to, if it is another one with the same key.
@@ -84,6 +93,11 @@ impl Sequencer {
             Err(InvalidId::Elsewhere(series)) => Some(series),
             Err(InvalidId::Unknown) | Ok(_) => None,
         }
+    }
+
+    /// Returns `true` if a cursor is an id with this key, of this series or another one.
+    pub fn is_id(&self, cursor: &str) -> bool {
+        !matches!(self.ids.read(cursor), Err(InvalidId::Unknown))
     }
 
     /// Writes the ring, to be loaded by the next run. Nothing may be published any more.
@@ -156,33 +170,31 @@ impl Sequencer {
         queued
     }
 
-    /// Returns `true` if events of a type are kept: it has subscribers, had some recently, or may
-    /// have had some in the run before.
+    /// Returns `true` if events of a type are kept: it has subscribers, or had some recently, or
+    /// those of every type are.
     fn is_wanted<S: Clone>(&self, event_type: &str, index: &Index<S>) -> bool {
-        let is_continued = self.continued_at.is_some_and(|at| at.elapsed() <= self.options.age);
-        is_continued || self.is_known(event_type, index)
+        self.is_known(event_type, index) || self.given_up.lock().is_any(Instant::now())
     }
 
     /// Returns `true` if a type has subscribers, or had some recently in this run.
     fn is_known<S: Clone>(&self, event_type: &str, index: &Index<S>) -> bool {
-        let is_recent = |since: &Instant| since.elapsed() <= self.options.age;
         uses_index();
-        index.has(event_type) || self.given_up.lock().get(event_type).is_some_and(is_recent)
+        index.has(event_type) || {
+            let key = self.keys.of_type(event_type);
+            self.given_up.lock().has(key, Instant::now())
+        }
     }
 
     /// Records that the last subscriber of a type has left.
     pub(crate) fn give_up(&self, event_type: &Arc<str>) {
-        let mut given_up = self.given_up.lock();
-        if given_up.len() < GIVEN_UP || given_up.contains_key(event_type) {
-            given_up.insert(event_type.clone(), Instant::now());
-        }
+        let key = self.keys.of_type(event_type);
+        self.given_up.lock().insert(key, event_type, Instant::now());
     }
 
-    /// Returns the types without subscribers whose events are still kept.
+    /// Returns the types without subscribers whose events are still received from other nodes;
+    /// nothing without these.
     pub(crate) fn recently_wanted(&self) -> Vec<Arc<str>> {
-        let given_up = self.given_up.lock();
-        let recent = given_up.iter().filter(|(_, since)| since.elapsed() <= self.options.age);
-        recent.map(|(event_type, _)| event_type.clone()).collect()
+        self.given_up.lock().names(Instant::now())
     }
 
     /// Records which types are wanted from now on, before they are in the index: nothing is known
@@ -198,9 +210,30 @@ impl Sequencer {
             is_any = true;
         }
         if is_any {
+            if ring.has_many_absent() {
+                self.retain_absent(ring, index);
+            }
             // From this position on, nothing of them is missed.
             self.head.store(ring.pass().0, Ordering::Release);
         }
+    }
+
+    /// Removes the records of types that were absent and are not wanted any more: whoever wants one
+    /// of them again makes another record.
+    fn retain_absent<S: Clone>(&self, ring: &mut Ring, index: &Index<S>) {
+        // Types go from the index to the others, and come back with the ring locked only.
+        uses_index();
+        let names = index.event_types();
+        let present: HashSet<TypeKey> = names.iter().map(|name| self.keys.of_type(name)).collect();
+        let (given_up, now) = (self.given_up.lock(), Instant::now());
+        ring.retain_absent(|event_type| present.contains(&event_type) || given_up.has(event_type, now));
+    }
+
+    /// Returns `true` if all events of these subscriptions have come here lately. Others may have
+    /// passed without a record. With the ring locked.
+    pub(crate) fn receives<S: Clone>(&self, subscriptions: &[Subscription], index: &Index<S>) -> bool {
+        let mut types = subscriptions.iter().map(Subscription::event_type);
+        !self.options.has_peers || types.all(|event_type| self.is_known(event_type, index))
     }
 
     /// Keeps events of these types from now on. Returns a position that it takes for that.
@@ -237,6 +270,21 @@ impl Sequencer {
         self.head.store(position.0, Ordering::Release);
     }
 
+    /// Looks for what subscriptions have missed that are added late, with the ring locked. A client
+    /// can ask for that as often as it likes, so that all of this takes a part of the time only.
+    ///
+    /// # Errors
+    /// As the search; [`Gap::TooMany`] if there is no time left.
+    pub(crate) fn search_late<T>(&self, search: impl FnOnce() -> Result<T, Gap>) -> Result<T, Gap> {
+        let started = Instant::now();
+        if !self.search_time.lock().is_left(started) {
+            return Err(Gap::TooMany);
+        }
+        let found = search();
+        self.search_time.lock().spend(started, started.elapsed());
+        found
+    }
+
     /// Returns the keys of all revocations that would select one of these tokens.
     pub(crate) fn revocation_keys(&self, subjects: &[Subject]) -> Vec<u128> {
         let selectors = subjects.iter().flat_map(Subject::selectors);
@@ -246,15 +294,18 @@ impl Sequencer {
     /// Removes what is too old, without holding the lock for long. Returns `true` if there is
     /// more.
     pub(crate) fn evict(&self) -> bool {
-        let is_more = self.ring.lock().evict(Instant::now());
+        let now = Instant::now();
+        let mut ring = self.ring.lock();
+        let is_more = ring.evict(now);
+        let mut given_up = self.given_up.lock();
+        given_up.tidy(|event_type| ring.has_type(event_type), now);
+        drop(ring);
         if !is_more {
-            let mut given_up = self.given_up.lock();
-            given_up.retain(|_, since| since.elapsed() <= self.options.age);
-            let small = given_up.capacity() < 1024 || given_up.len() > given_up.capacity() / 4;
-            if !small {
-                given_up.shrink_to_fit();
-            }
+            given_up.expire(now);
         }
         is_more
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 
 use event::Event;
-use history::Ring;
+use history::{EventPosition, Ring};
 use session::{Expiry, Registration, SessionName, Subject};
 use subscription::{Interest, Subscription};
 
@@ -12,6 +12,7 @@ use crate::commons::Commons;
 use crate::connection::Connection;
 use crate::encoding::Encoding;
 use crate::resume::Resume;
+use crate::sequencer::Sequencer;
 use crate::sync::uses_index;
 
 /// The limit of tokens of one connection. Each renewal adds one.
@@ -69,7 +70,7 @@ impl Connection {
             index.subscribe(Arc::downgrade(self), subscriptions)
         };
         let Some(sequencer) = &self.commons().config.history else {
-            self.say(welcome, None);
+            self.say(welcome, None, EventPosition::default());
             self.announce(&mut ties, subscriptions);
             ties.interest = Some(subscribe());
             return Ok(());
@@ -80,11 +81,12 @@ impl Connection {
             || resume.ids_in_heartbeats
             || self.encoding() == Some(Encoding::WebSocketIds);
         let start = sequencer.start(&mut ring, &mut resume, subjects, subscriptions, index.extractors());
-        self.begin_at(start.position, start.place);
-        self.say(welcome, Some(&start.id));
+        self.begin_at(&start);
+        self.say(welcome, Some(&start.id), start.place);
         self.announce(&mut ties, subscriptions);
         // With the ring locked: what comes before is in the ring, what comes after is delivered.
         ties.interest = Some(subscribe());
+        self.note_selection(sequencer, subscriptions);
         self.enter(sequencer, start);
         drop(ring);
         if gives_ids {
@@ -127,8 +129,16 @@ impl Connection {
         self.announce(&mut ties, subscriptions);
         uses_index();
         ties.interest.iter_mut().for_each(|interest| interest.replace(subscriptions));
+        self.note_selection(sequencer, subscriptions);
         self.select_anew(&mut ring, subjects, subscriptions);
         Ok(())
+    }
+
+    /// Records what a mailbox takes from the ring when it is full. Called with the ring locked.
+    fn note_selection(&self, sequencer: &Sequencer, subscriptions: &[Subscription]) {
+        if let Some(mailbox) = self.mailbox() {
+            mailbox.select(sequencer.keys().select(subscriptions, self.commons().index.extractors()));
+        }
     }
 
     /// Lets a client that has come back get what it still misses with these subscriptions. Called
@@ -199,7 +209,8 @@ impl Connection {
 
     fn announce(&self, ties: &mut Ties, subscriptions: &[Subscription]) {
         let data = serde_json::value::to_raw_value(subscriptions).expect("subscriptions are JSON");
-        self.say(&Event::of_rig("rig.subscriptions_set", Some(&data)), None);
+        let announcement = Event::of_rig("rig.subscriptions_set", Some(&data));
+        self.say(&announcement, None, EventPosition::default());
         ties.subscriptions = data.into();
     }
 }

@@ -11,6 +11,11 @@ use crate::keys::{Fingerprint, TypeKey};
 #[derive(Default)]
 pub(crate) struct Dropped {
     by_type: HashMap<Fingerprint, Missing>,
+    /// The position up to which events of a type may have passed without one. Bounded by the types
+    /// that are wanted, of which others are removed when there are many.
+    absent: HashMap<Fingerprint, EventPosition>,
+    /// How many of these were left when others were removed.
+    left: usize,
     /// The latest loss that may concern every type.
     any: EventPosition,
     /// The position up to which nothing is exact any more when records were last removed.
@@ -32,6 +37,10 @@ pub(crate) enum Why {
 /// The limit of types, other than the excluded ones. About 40 bytes each.
 pub(crate) const MAX_TYPES: usize = 4096;
 
+/// The least number of absent types at which those that are not wanted are removed. Up to 57 bytes
+/// each.
+pub(crate) const MANY_ABSENT: usize = 4096;
+
 /// Positions between two removals of old records, since each looks at all of them.
 const TIDYING: u64 = 4096;
 
@@ -50,14 +59,32 @@ impl Dropped {
         self.by_type.len() < MAX_TYPES
     }
 
-    /// Removes the older half of the records. Returns the position before which nothing is exact
-    /// any more.
-    pub(crate) fn remove_older_half(&mut self) -> EventPosition {
-        let mut positions: Vec<_> = self.by_type.values().map(|missing| missing.position).collect();
-        positions.sort_unstable();
-        let latest = positions.get(positions.len() / 2).copied().unwrap_or_default();
-        self.by_type.retain(|_, missing| missing.position > latest);
-        latest
+    /// Records that events of a type up to a position may have passed without one.
+    pub(crate) fn record_absent(&mut self, event_type: TypeKey, position: EventPosition) {
+        let latest = self.absent.entry(event_type.0).or_default();
+        *latest = position.max(*latest);
+    }
+
+    /// Returns `true` if there are many absent types, and those that are not wanted should be
+    /// removed. The cost of that is amortized.
+    pub(crate) fn has_many_absent(&self) -> bool {
+        self.absent.len() >= MANY_ABSENT + 2 * self.left
+    }
+
+    /// Removes absent types that are not wanted.
+    pub(crate) fn retain_absent(&mut self, is_wanted: impl Fn(TypeKey) -> bool) {
+        self.absent.retain(|event_type, _| is_wanted(TypeKey(*event_type)));
+        self.absent.shrink_to_fit();
+        self.left = self.absent.len();
+    }
+
+    /// Records what a file has. Too many types are among the absent ones, which is as exact.
+    pub(crate) fn restore(&mut self, event_type: TypeKey, missing: Missing) {
+        let is_full = self.by_type.len() >= MAX_TYPES && !self.by_type.contains_key(&event_type.0);
+        match missing {
+            Missing { position, why: Why::NotKept } if is_full => self.record_absent(event_type, position),
+            _ => self.record(event_type, missing),
+        }
     }
 
     /// Records an event that is not in the ring, whether there is room or not.
@@ -79,9 +106,17 @@ impl Dropped {
         self.any
     }
 
-    /// Returns all records.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Fingerprint, Missing)> {
-        self.by_type.iter().map(|(event_type, missing)| (*event_type, *missing))
+    /// Returns all records; two of a type that was absent and has had an event that was not kept.
+    pub(crate) fn all(&self) -> Vec<(Fingerprint, Missing)> {
+        let absent = |position: &EventPosition| Missing { position: *position, why: Why::NotKept };
+        let absent = self.absent.iter().map(|(event_type, position)| (*event_type, absent(position)));
+        self.by_type.iter().map(|(event_type, missing)| (*event_type, *missing)).chain(absent).collect()
+    }
+
+    /// Returns the number of absent types.
+    #[cfg(test)]
+    pub(crate) fn absent(&self) -> usize {
+        self.absent.len()
     }
 
     /// Fails if an event of one of these types after the cursor is not in the ring.
@@ -93,12 +128,11 @@ impl Dropped {
         if self.any > cursor {
             return Err(Gap::Lost);
         }
-        let missing =
-            |event_type: TypeKey| self.by_type.get(&event_type.0).filter(|missing| missing.position > cursor);
-        match types.find_map(missing) {
-            None => Ok(()),
-            Some(Missing { why: Why::NotKept, .. }) => Err(Gap::Expired),
-            Some(Missing { why: Why::Lost, .. }) => Err(Gap::Lost),
-        }
+        let gap = |event_type: TypeKey| match self.by_type.get(&event_type.0) {
+            Some(Missing { position, why: Why::NotKept }) if *position > cursor => Some(Gap::Expired),
+            Some(Missing { position, why: Why::Lost }) if *position > cursor => Some(Gap::Lost),
+            _ => self.absent.get(&event_type.0).filter(|until| **until > cursor).map(|_| Gap::Expired),
+        };
+        types.find_map(gap).map_or(Ok(()), Err)
     }
 }

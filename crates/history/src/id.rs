@@ -7,14 +7,17 @@ use aws_lc_rs::{digest, hkdf, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::lineage::Lineage;
+
 /// Bytes of an AES block (FIPS 197), and of an id before its encoding.
 const BLOCK: usize = 16;
 
-/// One run of positions: 64 random bits. It never repeats; a clean restart continues it.
+/// One run of a node: 64 random bits. It never repeats. After a clean restart, the positions go on,
+/// with another series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Series(u64);
 
-/// The place of an event among all that a series has taken, from 1 on; 0 is before the first.
+/// The place of an event among all that a [`Lineage`] has taken, from 1 on; 0 is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventPosition(pub u64);
 
@@ -29,21 +32,22 @@ pub struct EventId([u8; EventId::LENGTH]);
 #[derive(Clone)]
 pub struct IdKey([u8; BLOCK]);
 
-/// Writes the ids of one series, and reads those of all series with the same key.
+/// Writes the ids of a run, and reads those of all series with the same key.
 pub struct Ids {
-    series: Series,
+    lineage: Lineage,
     encrypt: EncryptingKey,
     decrypt: DecryptingKey,
 }
 
-/// Why a text is not the id of a position of this series.
+/// Why a text is not the id of a position of this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// It was not made with this key, or was changed. One in 65,536 of such texts is taken for
     /// one of another series.
     #[error("not an id of this gateway")]
     Unknown,
-    /// It is from another series: of another node, or an earlier one of this node.
+    /// It is from another series: of another node, or of a run of this one that it does not
+    /// continue.
     #[error("an id of another series")]
     Elsewhere(Series),
 }
@@ -131,30 +135,35 @@ impl IdKey {
 }
 
 impl Ids {
-    /// Creates the ids of a series.
-    pub fn new(key: &IdKey, series: Series) -> Self {
+    /// Creates the ids of a run that continues others, or of a series that continues none.
+    pub fn new(key: &IdKey, lineage: impl Into<Lineage>) -> Self {
         let key = || UnboundCipherKey::new(&AES_128, &key.0).expect("the key has 16 bytes");
         let encrypt = EncryptingKey::ecb(key()).expect("AES-128 encrypts single blocks");
         let decrypt = DecryptingKey::ecb(key()).expect("AES-128 decrypts single blocks");
-        Self { series, encrypt, decrypt }
+        Self { lineage: lineage.into(), encrypt, decrypt }
     }
 
-    /// Returns the series whose ids these are.
+    /// Returns the series of the ids that are written.
     pub const fn series(&self) -> Series {
-        self.series
+        self.lineage.present()
+    }
+
+    /// Returns the series whose ids are read.
+    pub const fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
 
     /// Returns the id of a position.
     pub fn text(&self, position: EventPosition) -> EventId {
-        let mut block = (u128::from(self.series.0) << 64 | u128::from(position.0)).to_be_bytes();
+        let mut block = (u128::from(self.series().0) << 64 | u128::from(position.0)).to_be_bytes();
         self.encrypt.encrypt(&mut block).expect("a block is a multiple of the block length");
         EventId(base64url(u128::from_be_bytes(block)))
     }
 
-    /// Returns the position of an id.
+    /// Returns the position of an id, which is of this run or of one that it continues.
     ///
     /// # Errors
-    /// Fails for any text that is not an id of this series, whatever it contains. A text of another
+    /// Fails for any other text, whatever it contains. A text of another
     /// length is not looked at.
     pub fn read(&self, text: &str) -> Result<EventPosition, InvalidId> {
         if text.len() != EventId::LENGTH {
@@ -174,8 +183,8 @@ impl Ids {
             (Series(u64::from_be_bytes(series)), EventPosition(u64::from_be_bytes(position)));
         match position {
             position if position > EventPosition::MAX => Err(InvalidId::Unknown),
-            _ if series != self.series => Err(InvalidId::Elsewhere(series)),
-            position => Ok(position),
+            position if self.lineage.contains(series, position) => Ok(position),
+            _ => Err(InvalidId::Elsewhere(series)),
         }
     }
 }
@@ -229,7 +238,7 @@ impl fmt::Debug for IdKey {
 /// Does not show the key.
 impl fmt::Debug for Ids {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ids").field("series", &self.series).finish_non_exhaustive()
+        f.debug_struct("Ids").field("series", &self.series()).finish_non_exhaustive()
     }
 }
 

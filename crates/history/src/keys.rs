@@ -32,7 +32,7 @@ struct KeySource {
 }
 
 /// The key of an event type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TypeKey(pub(crate) Fingerprint);
 
 /// An event with its keys, ready to be pushed.
@@ -45,7 +45,7 @@ pub struct Keyed<'e> {
 }
 
 /// The events that a set of subscriptions selects, as keys.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Selection {
     pub(crate) types: Vec<SelectedType>,
 }

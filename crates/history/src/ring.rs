@@ -11,6 +11,7 @@ use crate::chunks::{Chunks, Number};
 use crate::dropped::{Dropped, Missing, Why};
 use crate::id::{EventPosition, Series};
 use crate::keys::{EventKeys, Keyed, TypeKey};
+use crate::lineage::Lineage;
 use crate::payload::{Segment, memory_of};
 use crate::revoked::Revocations;
 use crate::time::{Clock, Moment};
@@ -45,7 +46,7 @@ pub struct Bounds {
 /// Each event is in a chain for each of its keys. A reader walks the chains of its own
 /// subscriptions only, from the newest entry to its cursor, so the cost follows what it missed.
 pub struct Ring {
-    series: Series,
+    lineage: Lineage,
     keys: EventKeys,
     bounds: Bounds,
     clock: Clock,
@@ -86,17 +87,17 @@ const BYTES_PER_CHAIN: usize = 512;
 const MAX_ENTRIES: usize = 1 << 28;
 
 impl Ring {
-    /// Creates an empty ring of a new series.
+    /// Creates an empty ring that continues none.
     pub fn new(bounds: Bounds, now: Instant) -> Self {
         let keys = EventKeys::new(&bounds.excluded);
-        Self::of_series(Series::random(), keys, bounds, now)
+        Self::of_lineage(Series::random().into(), keys, bounds, now)
     }
 
-    fn of_series(series: Series, keys: EventKeys, mut bounds: Bounds, now: Instant) -> Self {
+    fn of_lineage(lineage: Lineage, keys: EventKeys, mut bounds: Bounds, now: Instant) -> Self {
         bounds.events = bounds.events.min(MAX_ENTRIES);
         let chains = (bounds.bytes / BYTES_PER_CHAIN).min(bounds.events);
         Self {
-            series,
+            lineage,
             clock: Clock::new(now, bounds.age),
             last: EventPosition::default(),
             complete_since: EventPosition::default(),
@@ -113,9 +114,14 @@ impl Ring {
         }
     }
 
-    /// Returns the series that the positions belong to.
+    /// Returns the series of the positions that it takes.
     pub const fn series(&self) -> Series {
-        self.series
+        self.lineage.present()
+    }
+
+    /// Returns that series, and those whose positions it continues.
+    pub const fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
 
     /// Returns what computes the keys of events and subscriptions for this ring.
@@ -147,6 +153,11 @@ impl Ring {
             + self.revocations.len() * Revocations::BYTES
     }
 
+    /// Returns `true` if there are events of a type in the ring.
+    pub fn has_type(&self, event_type: TypeKey) -> bool {
+        self.chains.find(event_type.0).is_some()
+    }
+
     /// Returns the age of the oldest event; `None` if there are no events.
     pub fn oldest(&mut self, now: Instant) -> Option<Duration> {
         self.clock.at(now);
@@ -159,10 +170,13 @@ impl Ring {
         let at = self.clock.at(now);
         self.last = self.last.next();
         self.remove_expired(EXPIRED_AT_ONCE);
-        if event.keys.is_empty() || self.bytes_of(&event) > self.bounds.bytes {
+        if self.can_keep(&event) {
+            self.keep(event, self.last, at);
+        } else if event.keys.is_empty() || self.dropped.has_room(event.type_key, self.complete_since) {
             self.miss(event.type_key, Why::NotKept);
         } else {
-            self.keep(event, self.last, at);
+            // There have been too many types with events that are too large.
+            self.expire_before(self.last);
         }
         self.last
     }
@@ -203,15 +217,22 @@ impl Ring {
     /// the type had no subscriber. A resume that concerns it, from a cursor up to the latest
     /// position, is [`Gap::Expired`](crate::Gap::Expired). Takes no position.
     ///
-    /// There is a record for each such type. If there are too many, the older half is removed, and
-    /// with it the exactness of cursors before.
+    /// There is a record for each such type, which others' cursors do not depend on. It is needed
+    /// as long as the type is wanted: whoever wants it again calls this again.
     pub fn absent(&mut self, type_key: TypeKey) {
-        if !self.dropped.has_room(type_key, self.complete_since) {
-            let removed = self.dropped.remove_older_half();
-            self.expire_before(removed);
-        }
         // The next position will be exact, the latest one is not.
-        self.dropped.record(type_key, Missing { position: self.last.next(), why: Why::NotKept });
+        self.dropped.record_absent(type_key, self.last.next());
+    }
+
+    /// Returns `true` if [`Ring::retain_absent`] should be called: there are twice as many records
+    /// as it has left, and some thousands.
+    pub fn has_many_absent(&self) -> bool {
+        self.dropped.has_many_absent()
+    }
+
+    /// Removes the records of types that are not wanted any more.
+    pub fn retain_absent(&mut self, is_wanted: impl Fn(TypeKey) -> bool) {
+        self.dropped.retain_absent(is_wanted);
     }
 
     /// Takes a position for a revocation. Until it is older than [`Bounds::age`],
@@ -236,6 +257,11 @@ impl Ring {
     pub fn evict(&mut self, now: Instant) -> bool {
         self.clock.at(now);
         self.remove_expired(EXPIRED_BY_TIMER)
+    }
+
+    /// Returns `true` unless an event is excluded, or exceeds the bound alone.
+    fn can_keep(&self, event: &Keyed<'_>) -> bool {
+        !event.keys.is_empty() && self.bytes_of(event) <= self.bounds.bytes
     }
 
     /// Returns the bytes that an event would take in an empty ring.

@@ -40,11 +40,12 @@ pub trait Bus: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Has the others learn soon which stamps this node has given last in these buckets. What
-    /// they received before that is all that they will receive up to there.
+    /// Has the others learn soon, among the events of these buckets, which stamps this node has
+    /// given last there. What they received before that is all that they will receive up to there.
     fn send_heads(&self, _buckets: Vec<u16>) {}
 
-    /// Makes sure that events of these types come from the other nodes from now on.
+    /// Makes sure that events of these types come from the other nodes from now on, or that their
+    /// loss is noticed: a bus that numbers events [begins](Node::begin) with their buckets.
     fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()>;
 
     /// Returns the size limit of an event in bytes.

@@ -11,9 +11,11 @@
 
 mod answer;
 mod ask;
+mod begin;
 mod cut;
 mod ledger;
 mod message;
+mod numbers;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use ledger::Ledger;
+pub use numbers::Numbers;
 
 use crate::bus::Stamp;
 use crate::node::Node;
@@ -84,14 +87,7 @@ impl Node {
     /// Returns the stamps up to which this node has received everything in these buckets, or knows
     /// what was lost. Those that are older than `within` are left out.
     fn reached(&self, buckets: &[u16], within: Option<Duration>) -> Vec<Stamp> {
-        let own = self.bus().map_or_else(Vec::new, |bus| bus.own_stamps(buckets));
-        let mut reached = self.ledger().reached(buckets, within);
-        for stamp in &mut reached {
-            // Heads of this node have numbers too.
-            let last = own.iter().find(|own| own.is_of(stamp));
-            *stamp = last.copied().unwrap_or(*stamp);
-        }
-        reached
+        self.ledger().reached(buckets, within)
     }
 
     /// Waits until this node has reached these stamps. Returns `false` if it does not in time.

@@ -30,6 +30,7 @@ mod tasks;
 pub use ask::{AskError, PeerHandler, PeerRoom, Peers, Replies};
 pub use bus::{Bus, IdTaken, NoQuorum, Offered, Reservation, Stamp};
 pub use connection::{Admission, Description, TooLarge};
+pub use elsewhere::Numbers;
 pub use forecast::Forecast;
 pub use gathering::{ConnectionPlace, GatheredSession, GatheredSessions};
 pub use lease::Lease;

@@ -137,9 +137,8 @@ impl Node {
         self.ledger().pass(stamp);
     }
 
-    /// Records that it is not noticed what is missing before the next event of each publisher in
-    /// these buckets, or in all.
-    pub fn forget(&self, buckets: Option<&[u16]>) {
+    /// Forgets how far this node has got in these buckets, which it does not receive any more.
+    pub fn forget(&self, buckets: &[u16]) {
         self.ledger().forget(buckets);
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use seal::Incarnation;
 use tokio::sync::mpsc::{self, OwnedPermit};
 
+use super::note::EVENTS;
 use super::{BUCKETS, bucket_of};
 
 /// An event in the queue.
@@ -36,6 +37,8 @@ struct Row {
     given: Vec<u64>,
     /// The last number of each bucket that has left the queue.
     handled: Vec<u64>,
+    /// How many heads each bucket has had.
+    heads: Vec<u64>,
     /// Runs of numbers whose events were not sent and that no note has replaced: by bucket and last
     /// number, how many.
     unsent: BTreeMap<(u16, u64), u64>,
@@ -53,7 +56,8 @@ impl Outgoing {
     pub(super) fn new(life: Incarnation, events: usize, max_bytes: usize) -> (Self, mpsc::Receiver<Queued>) {
         let (queue, queued) = mpsc::channel(events);
         let zeros = vec![0; BUCKETS.into()];
-        let row = Row { offered: 0, given: zeros.clone(), handled: zeros, unsent: BTreeMap::new() };
+        let (given, handled, heads) = (zeros.clone(), zeros.clone(), zeros);
+        let row = Row { offered: 0, given, handled, heads, unsent: BTreeMap::new() };
         (Self { life, queue, bytes: AtomicUsize::new(0), max_bytes, row: Mutex::new(row) }, queued)
     }
 
@@ -148,16 +152,17 @@ impl Outgoing {
         taken
     }
 
-    /// Gives a number to the head of a bucket; `None` if events are queued, or none was ever given.
-    pub(super) fn head(&self, bucket: u16) -> Option<u64> {
+    /// Returns a number of its own for the head of a bucket, and the last one that was given to an
+    /// event; `None` if events are queued, or none ever was.
+    pub(super) fn head(&self, bucket: u16) -> Option<(u64, u64)> {
         let mut row = self.row.lock();
         let at = usize::from(bucket);
-        if row.given[at] == 0 || row.handled[at] < row.given[at] {
+        let last = row.given[at];
+        if last == 0 || row.handled[at] < last {
             return None;
         }
-        let number = row.give(bucket);
-        row.handled[at] = number;
-        Some(number)
+        row.heads[at] += 1;
+        Some((EVENTS | row.heads[at], last))
     }
 
     /// Returns the buckets that numbers were given in.
@@ -252,13 +257,11 @@ mod tests {
         assert_eq!(outgoing.unsent_before(bucket, 6), [(5, 3)]);
         outgoing.handled(bucket, 6, 0);
         assert_eq!(outgoing.unsent_now(bucket), [(7, 1)]);
-        assert_eq!(outgoing.head(bucket), Some(8));
-        assert_eq!(outgoing.head(bucket), Some(9));
-        assert_eq!(outgoing.offer(&event(1)).1.number, 10);
-        assert_eq!(
-            outgoing.last(&[bucket, bucket ^ 1])[..],
-            [Stamp { number: 10, ..outgoing.offer(&event(1)).1 }]
-        );
+        assert_eq!(outgoing.head(bucket), Some((EVENTS + 1, 7)));
+        assert_eq!(outgoing.head(bucket), Some((EVENTS + 2, 7)), "a number is used once");
+        let last = outgoing.offer(&event(1)).1;
+        assert_eq!(last.number, 8, "heads take no numbers of events");
+        assert_eq!(outgoing.last(&[bucket, bucket ^ 1]), [last]);
         assert_eq!(outgoing.head(bucket ^ 1), None, "nothing was sent there");
     }
 

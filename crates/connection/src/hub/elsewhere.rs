@@ -25,9 +25,9 @@ impl Hub {
         self.commons.config.history.as_ref()?.series_of(cursor)
     }
 
-    /// Returns whether the positions of this node are of a series.
+    /// Returns whether this node continues a series.
     pub fn is_series(&self, series: Series) -> bool {
-        self.commons.config.history.as_ref().is_some_and(|sequencer| sequencer.series() == series)
+        self.commons.config.history.as_ref().is_some_and(|sequencer| sequencer.is_own(series))
     }
 
     /// Returns the most that a client may have missed; `None` if no events are kept.
@@ -48,7 +48,8 @@ impl Hub {
     /// position; it must not call the hub.
     ///
     /// # Errors
-    /// Fails if something after the cursor is not kept, or was lost.
+    /// Fails if something after the cursor is not kept, or was lost, or a type has had no
+    /// subscriber here.
     pub fn missed<T>(
         &self,
         cursor: &str,
@@ -61,6 +62,9 @@ impl Hub {
         let selection = sequencer.keys().select(subscriptions, self.commons.index.extractors());
         let limits = sequencer.options().limits;
         let mut ring = sequencer.lock();
+        if !sequencer.receives(subscriptions, &self.commons.index) {
+            return Err(Gap::Expired);
+        }
         let now = Instant::now();
         let mut catch_up = ring.catch_up(cursor, selection, &[], limits, now)?;
         let kept = ring.next(&mut catch_up, events, bytes, now)?;

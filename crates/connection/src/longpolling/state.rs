@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use event::Event;
-use history::EventPosition;
+use history::{EventId, EventPosition, Gap, Selection};
 use session::Fencing;
 use tokio::time::Instant;
 
 use super::{AnswerInFlight, Batch, Cursor, IN_FLIGHT, NO_EVENT, body, id_json};
-use crate::resume::Returned;
+use crate::resume::{Returned, Start, gap_event};
 use crate::transport::CloseReason;
 
 /// How many events a mailbox keeps (RIG).
@@ -27,12 +27,13 @@ pub(super) struct MailboxState {
     base: Places,
     /// The cursor up to which the client has got everything, as it said last.
     read: u64,
-    /// Where the client stood when it came.
-    start: EventPosition,
-    /// Set if the client has come back. While it is behind, events with a position are not kept.
+    /// The id with which the client comes back if it never gets an event.
+    start: Option<EventId>,
+    /// Set if the client has come back, or was behind. While it is behind, events with a position
+    /// are not kept: it gets them from the ring.
     pub(super) returned: Option<Box<Returned>>,
-    /// Set when events had to be dropped that the client had not got, until its next poll.
-    overflow: Option<Overflow>,
+    /// What its subscriptions select, for when it gets behind.
+    selection: Selection,
     /// How many of the bytes [`Memory`](memory::Memory) has counted.
     pub(super) counted: usize,
     pub(super) close_reason: Option<CloseReason>,
@@ -55,8 +56,6 @@ pub(super) struct MailboxState {
 /// An event, and what is known once the client has it.
 struct Held {
     event: Event,
-    /// Whether it has a position, so that it can be taken from the ring again.
-    is_kept_elsewhere: bool,
     places: Places,
 }
 
@@ -69,16 +68,6 @@ struct Places {
     place: EventPosition,
 }
 
-/// What was held when events had to be dropped.
-struct Overflow {
-    /// The cursor before the first of them.
-    before: u64,
-    /// The position at that cursor, and with each event.
-    positions: Vec<EventPosition>,
-    /// The cursors of those that are still held.
-    rest: Vec<u64>,
-}
-
 impl MailboxState {
     pub(super) fn new() -> Self {
         Self {
@@ -88,9 +77,9 @@ impl MailboxState {
             before: RandomState::new().hash_one(0) >> 1,
             base: Places::default(),
             read: 0,
-            start: EventPosition::default(),
+            start: None,
             returned: None,
-            overflow: None,
+            selection: Selection::default(),
             counted: 0,
             close_reason: None,
             last_poll: Instant::now(),
@@ -104,80 +93,80 @@ impl MailboxState {
         }
     }
 
-    /// Begins at this position, with the place to come back to.
-    pub(super) fn begin(&mut self, position: EventPosition, place: EventPosition) {
-        self.base = Places { position, place };
-        self.start = place;
+    /// Begins as decided, with the place to come back to.
+    pub(super) fn begin(&mut self, start: &Start) {
+        self.base = Places { position: start.position, place: start.place };
+        self.start = Some(start.id);
     }
 
-    pub(super) fn start(&self) -> EventPosition {
+    pub(super) const fn start(&self) -> Option<EventId> {
         self.start
     }
 
-    /// Returns `true` if an event at this position is for the client now; 0: it has no position.
-    pub(super) fn takes(&self, position: EventPosition) -> bool {
-        let is_live = !self.is_behind() && self.overflow.is_none();
-        position == EventPosition::default() || (is_live && position > self.position())
+    /// Records what its subscriptions select from now on.
+    pub(super) fn select(&mut self, selection: Selection) {
+        self.selection = selection;
+    }
+
+    /// Keeps an event at this position, if it is for the client now; 0: it has none. Returns
+    /// `false` if it is not.
+    ///
+    /// For want of room, the oldest events are dropped. If events have positions, only those are
+    /// that the client has got; if there is still no room, the client is behind from now on.
+    pub(super) fn put(&mut self, event: &Event, position: EventPosition, limit: usize) -> bool {
+        let has_position = position != EventPosition::default();
+        if has_position && (self.is_behind() || position <= self.position()) {
+            return false;
+        }
+        let bytes = event.json().len();
+        let are_in_ring = self.position() != EventPosition::default();
+        while !self.has_room_for(bytes, (EVENTS, limit)) && (!are_in_ring || self.before < self.read) {
+            self.dropped = self.dropped.saturating_add(u32::from(self.before >= self.read));
+            self.drop_oldest();
+        }
+        if are_in_ring && !self.has_room_for(bytes, (EVENTS, limit)) {
+            if has_position {
+                self.fall_behind(None);
+                return true;
+            }
+            // Events without a position are few, unless the client itself causes them.
+            if !self.has_room_for(bytes, (2 * EVENTS, 2 * limit)) {
+                self.drop_all();
+                self.fall_behind(Some(Gap::TooMany));
+            }
+        }
+        self.keep(event.clone(), position);
+        true
+    }
+
+    fn has_room_for(&self, bytes: usize, (events, limit): (usize, usize)) -> bool {
+        self.held.is_empty() || (self.held.len() < events && self.bytes + bytes <= limit)
+    }
+
+    /// Lets the client be behind after what is held, or what was: then it gets a gap.
+    fn fall_behind(&mut self, gap: Option<Gap>) {
+        let (position, selection) = (self.position(), self.selection.clone());
+        let returned = self.returned.get_or_insert_with(|| Box::new(Returned::anew()));
+        returned.fall_behind(position, selection, gap);
     }
 
     /// Keeps an event at this position; 0: it has none.
     pub(super) fn keep(&mut self, event: Event, position: EventPosition) {
-        let is_kept_elsewhere = position != EventPosition::default();
         let place = if self.keeps_cursor() { EventPosition::default() } else { position };
-        self.keep_at(event, is_kept_elsewhere, Places { position, place });
+        self.keep_at(event, Places { position, place });
     }
 
     /// Keeps an event that was taken from the ring. After it, the client comes back to `place`; 0:
     /// to where it would have come back before.
     pub(super) fn keep_missed(&mut self, event: Event, place: EventPosition) {
-        self.keep_at(event, true, Places { position: EventPosition::default(), place });
+        self.keep_at(event, Places { position: EventPosition::default(), place });
     }
 
-    fn keep_at(&mut self, event: Event, is_kept_elsewhere: bool, places: Places) {
+    fn keep_at(&mut self, event: Event, places: Places) {
         let last = self.last();
         let (position, place) = (places.position.max(last.position), places.place.max(last.place));
         self.bytes += event.json().len();
-        self.held.push_back(Held { event, is_kept_elsewhere, places: Places { position, place } });
-    }
-
-    /// Drops oldest events until the rest has room. If the client has not got the oldest one, all
-    /// that can be taken from the ring again are dropped.
-    pub(super) fn make_room(&mut self, limit: usize) {
-        while self.held.len() > EVENTS || (self.bytes > limit && self.held.len() > 1) {
-            if self.read <= self.before && self.position() != EventPosition::default() {
-                return self.overflow();
-            }
-            self.drop_oldest();
-            self.dropped = self.dropped.saturating_add(1);
-        }
-    }
-
-    fn overflow(&mut self) {
-        let base = self.base;
-        let held = std::mem::take(&mut self.held);
-        let mut overflow = Overflow { before: self.before, positions: vec![base.position], rest: Vec::new() };
-        // The cursors of earlier answers are below those of what comes now.
-        self.before += 2 * EVENTS as u64;
-        self.bytes = 0;
-        for (held, cursor) in held.into_iter().zip(overflow.before + 1..) {
-            overflow.positions.push(held.places.position);
-            if !held.is_kept_elsewhere {
-                overflow.rest.push(cursor);
-                self.keep_at(held.event, false, base);
-            }
-        }
-        self.overflow = Some(overflow);
-    }
-
-    /// Returns the position after which the client misses events that were dropped, if any were.
-    /// What it has got of the others is dropped.
-    pub(super) fn take_overflow(&mut self, known: Option<Cursor>) -> Option<EventPosition> {
-        let Overflow { before, positions, rest } = self.overflow.take()?;
-        let known = known.map(|Cursor(known)| known).filter(|known| *known >= before).unwrap_or(before);
-        let read = rest.iter().filter(|cursor| **cursor <= known).count();
-        (0..read).for_each(|_| self.drop_oldest());
-        let at = usize::try_from(known - before).ok().and_then(|at| positions.get(at));
-        at.or(positions.first()).copied()
+        self.held.push_back(Held { event, places: Places { position, place } });
     }
 
     /// Records up to which position everything is held, and what the client still misses.
@@ -203,6 +192,7 @@ impl MailboxState {
         self.held.len() < EVENTS / 4 && self.bytes < limit / 2
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.held.len()
     }
@@ -215,13 +205,21 @@ impl MailboxState {
         }
     }
 
-    /// Drops everything; the client gets none of it.
+    /// Drops everything for good; the client gets none of it.
     pub(super) fn clear(&mut self) {
+        self.drop_all();
+        self.returned = None;
+    }
+
+    fn drop_all(&mut self) {
+        // The place to come back to is behind what it has got.
+        while self.before < self.read && !self.held.is_empty() {
+            self.drop_oldest();
+        }
         self.before += self.held.len() as u64;
+        self.dropped = self.dropped.saturating_add(self.held.len() as u32);
         self.held.clear();
         self.bytes = 0;
-        self.returned = None;
-        self.overflow = None;
     }
 
     pub(super) fn is_behind(&self) -> bool {
@@ -252,6 +250,11 @@ impl MailboxState {
     /// Records that everything up to this position is held.
     pub(super) fn raise_position(&mut self, position: EventPosition) {
         self.raise(Places { position, ..Places::default() });
+    }
+
+    /// Records that the client comes back to this position after what is held.
+    pub(super) fn raise_place(&mut self, place: EventPosition) {
+        self.raise(Places { place, ..Places::default() });
     }
 
     /// Returns how many of the held events the client has got.
@@ -289,7 +292,7 @@ impl MailboxState {
         self.note_handed_over(range.len() as u32, (answer, fencing));
         // If the answer was cut, the rest comes with the next poll.
         let over = over && range.end == end;
-        let is_live = !self.is_behind() && !self.keeps_cursor() && self.overflow.is_none();
+        let is_live = !self.is_behind() && !self.keeps_cursor();
         if let Some(settled) = settled.filter(|_| is_live && range.end == self.held.len()) {
             self.raise(Places { position: settled, place: settled });
         }
@@ -313,7 +316,8 @@ impl MailboxState {
     }
 
     /// Returns the first of these events whose answer has up to `limit` bytes. An event that does
-    /// not fit into an answer of its own is dropped, so that those after it are not held up.
+    /// not fit into an answer of its own is dropped, so that those after it are not held up. If
+    /// events have positions, the client gets a gap in its place.
     fn fitting(&mut self, events: Range<usize>, limit: usize) -> Range<usize> {
         if limit == usize::MAX || events.is_empty() {
             return events;
@@ -327,6 +331,13 @@ impl MailboxState {
         match self.held.range(events.clone()).take_while(fits).count() {
             0 => {
                 self.dropped = self.dropped.saturating_add(1);
+                let is_in_ring = self.position() != EventPosition::default();
+                if let Some(held) = self.held.get_mut(events.start).filter(|_| is_in_ring) {
+                    self.bytes -= held.event.json().len();
+                    held.event = gap_event(Gap::TooMany, None);
+                    self.bytes += held.event.json().len();
+                    return events.start..events.start + 1;
+                }
                 events.start + 1..events.start + 1
             }
             fitting => events.start..events.start + fitting,

@@ -235,7 +235,11 @@ async fn a_kill_counts_the_polls_it_answers_and_what_it_throws_away() {
     assert_eq!((told.ended, told.requests, told.last_payload.is_some()), (true, 1, true));
     assert_eq!(ids(&parked.await.unwrap().unwrap()), ["killed"]);
     assert_eq!(killed.elapsed(), Duration::ZERO, "the kill wakes the poll");
-    assert_eq!((mailbox.counts(), mailbox.late()), ((1, 1), 0));
+    assert_eq!((mailbox.counts(), mailbox.late()), ((1, 0), 0), "the client has got it");
+    let unread = Mailbox::new(1 << 20);
+    unread.put(&event("a"));
+    unread.terminate(CloseReason::SessionKilled, event("killed"));
+    assert_eq!(unread.counts(), (0, 1));
     assert!(!mailbox.terminate(CloseReason::SessionKilled, event("again")).ended);
 }
 

@@ -8,13 +8,14 @@ use bytes::Bytes;
 
 use super::{Bounds, Ring};
 use crate::dropped::{Missing, Why};
-use crate::id::{EventPosition, Series};
+use crate::id::EventPosition;
 use crate::keys::{EventKeys, Fingerprint, SECRET, TypeKey};
+use crate::lineage::Lineage;
 
 /// What is stored of a ring beside its tables and its events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
-    pub(crate) series: Series,
+    pub(crate) lineage: Lineage,
     pub(crate) last: EventPosition,
     pub(crate) complete_since: EventPosition,
     /// The latest loss that may concern every type.
@@ -33,7 +34,7 @@ pub(crate) struct Stored<'r> {
 impl Ring {
     pub(crate) fn summary(&self) -> Summary {
         Summary {
-            series: self.series,
+            lineage: self.lineage.clone(),
             last: self.last,
             complete_since: self.complete_since,
             any_lost: self.dropped.any(),
@@ -43,7 +44,13 @@ impl Ring {
 
     /// Returns the latest event of each type that was not kept.
     pub(crate) fn missing(&self) -> impl ExactSizeIterator<Item = (Fingerprint, Missing)> {
-        self.dropped.iter()
+        self.dropped.all().into_iter()
+    }
+
+    /// Returns the number of types that were absent.
+    #[cfg(test)]
+    pub(crate) fn absent_types(&self) -> usize {
+        self.dropped.absent()
     }
 
     /// Returns key, position and age of each revocation, the oldest first.
@@ -64,10 +71,10 @@ impl Ring {
         })
     }
 
-    /// Creates a ring that continues a series, without its events.
+    /// Creates a ring that continues another one, without its events.
     pub(crate) fn continuing(summary: Summary, bounds: Bounds, now: Instant) -> Self {
         let keys = EventKeys::with_secret(summary.secret, &bounds.excluded);
-        let mut ring = Self::of_series(summary.series, keys, bounds, now);
+        let mut ring = Self::of_lineage(summary.lineage.continued(summary.last), keys, bounds, now);
         ring.last = summary.last;
         ring.complete_since = summary.complete_since;
         ring.dropped.record_any(summary.any_lost);
@@ -76,7 +83,7 @@ impl Ring {
 
     /// Adds what [`Ring::missing`] returned.
     pub(crate) fn restore_missing(&mut self, event_type: Fingerprint, missing: Missing) {
-        self.dropped.record(TypeKey(event_type), missing);
+        self.dropped.restore(TypeKey(event_type), missing);
     }
 
     /// Adds what [`Ring::revocations`] returned, in the same order.
@@ -102,12 +109,16 @@ impl Ring {
         let keys = self.keys.clone();
         let event = keys.keyed(event_type, json, values);
         match self.clock.ago(age) {
-            // Excluded since.
-            _ if event.keys.is_empty() => {
-                self.dropped.record(event.type_key, Missing { position, why: Why::NotKept });
-            }
+            // Excluded since, or larger than the bound is now.
+            _ if !self.can_keep(&event) => self.restore_none(event_type, position),
             Some(at) => self.keep(event, position, at),
             None => self.expire_before(position),
         }
+    }
+
+    /// Adds an event that cannot be kept any more.
+    pub(crate) fn restore_none(&mut self, event_type: &str, position: EventPosition) {
+        let type_key = self.keys.of_type(event_type);
+        self.dropped.record(type_key, Missing { position, why: Why::NotKept });
     }
 }

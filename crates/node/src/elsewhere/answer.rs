@@ -25,6 +25,10 @@ impl Node {
                 self.bus().inspect(|bus| bus.send_heads(buckets));
                 Answer::Done
             }
+            Ok(Question::Numbers(buckets)) => {
+                let given = self.bus().map_or_else(Vec::new, |bus| bus.own_stamps(&buckets));
+                Answer::Numbers(given.into_iter().map(|stamp| (stamp.bucket, stamp.number)).collect())
+            }
             Err(error) => {
                 tracing::debug!(%error, "a question of another node cannot be read");
                 return Bytes::new();
@@ -38,7 +42,8 @@ impl Node {
         let subscriptions = self.hub().read_subscriptions(&subscriptions)?;
         let types = subscriptions.iter().map(|subscription| subscription.event_type());
         let buckets = self.buckets_of(types).ok_or(Gap::Elsewhere)?;
-        if !self.reach(&from_wire(&reached), Instant::now() + CATCH_UP).await {
+        let is_known = !self.ledger().is_crowded(&buckets);
+        if !is_known || !self.reach(&from_wire(&reached), Instant::now() + CATCH_UP).await {
             return Err(Gap::Elsewhere);
         }
         let bytes = self.max_peer_bytes().saturating_sub(FRAME) / 2;

@@ -63,9 +63,12 @@ impl Node {
         let buckets = self.buckets_of(types()).ok_or(Gap::Elsewhere)?;
         self.want(types()).await;
         let since = self.hub().expect(subscriptions).ok_or(Gap::Elsewhere)?;
-        // Read after the position: what comes between counts twice, which does no harm.
-        let known = self.reached(&buckets, None);
-        let mut required = self.reached(&buckets, Some(KNOWN));
+        if self.ledger().is_crowded(&buckets) || self.ledger().has_silent(&buckets, &self.peer_lives()) {
+            return Err(Gap::Elsewhere);
+        }
+        // Read after the position: what comes between counts twice, which does no harm. What was
+        // published before this node began to receive a bucket is among it.
+        let required = self.reached(&buckets, Some(KNOWN));
         let (mut cursor, mut theirs) = (cursor.to_owned(), Collected::default());
         loop {
             let reached =
@@ -84,12 +87,7 @@ impl Node {
                 &cut::Theirs { events: &theirs.stamps, reached: &reached },
                 &cut::Ours { events: &ours, reached: &ours_reached },
             );
-            // This node may have missed the first events of a publisher that it has heard of since.
-            let mut unknown = self.ledger().unknown(&buckets);
-            unknown.retain(|stamp| stamp.number > 0 && !known.iter().any(|known| known.is_of(stamp)));
-            let missed = cut::not_reached(&unknown, &reached);
-            required.extend(missed.iter().copied());
-            if let Some(cut) = cut.filter(|_| missed.is_empty()) {
+            if let Some(cut) = cut {
                 theirs.events.truncate(cut.theirs);
                 // The place before the first event that the client has not got.
                 let position = positions.get(cut.ours).map_or(head, |position| EventPosition(position.0 - 1));
@@ -164,7 +162,12 @@ impl Node {
     }
 
     /// Returns the answer of a life; `None` without one that can be read.
-    async fn ask_life(&self, life: Incarnation, question: &Question, deadline: Instant) -> Option<Answer> {
+    pub(super) async fn ask_life(
+        &self,
+        life: Incarnation,
+        question: &Question,
+        deadline: Instant,
+    ) -> Option<Answer> {
         let within = deadline.saturating_duration_since(Instant::now());
         let answer = self.ask_elsewhere_of(life, &question.to_bytes(), within).await.ok()?;
         serde_json::from_slice(&answer).ok()

@@ -1,6 +1,6 @@
 //! Which stamps the events of this node's order have, and how far it has got.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use connection::EventPosition;
@@ -30,6 +30,11 @@ struct Entries {
     /// The last position whose stamp was removed.
     removed: EventPosition,
     last: HashMap<u16, Vec<Last>>,
+    /// Publishers of a bucket of which nothing is known: they did not answer when this node began
+    /// to receive it, and nothing has come since.
+    silent: HashMap<u16, Vec<Incarnation>>,
+    /// Buckets with more publishers than there is room for.
+    crowded: HashSet<u16>,
     /// The last event of each bucket that every node receives by itself.
     unstamped: HashMap<u16, EventPosition>,
 }
@@ -37,8 +42,6 @@ struct Entries {
 /// How far this node has got with a publisher in a bucket.
 struct Last {
     life: Incarnation,
-    /// The first number that was received. What came before may have been missed.
-    first: u64,
     number: u64,
     at: Instant,
 }
@@ -83,23 +86,37 @@ impl Ledger {
         reached
     }
 
-    /// Returns, for each publisher and bucket, the stamp before the first one that was received.
-    pub(crate) fn unknown(&self, buckets: &[u16]) -> Vec<Stamp> {
-        let entries = self.0.lock();
-        let of_bucket = |bucket: &u16| entries.last.get(bucket).map(|publishers| (*bucket, publishers));
-        let all = buckets.iter().filter_map(of_bucket);
-        let all = all.flat_map(|(bucket, publishers)| publishers.iter().map(move |last| (bucket, last)));
-        all.map(|(bucket, last)| Stamp { life: last.life, bucket, number: last.first.saturating_sub(1) })
-            .collect()
+    /// This node begins to receive these buckets, after these stamps, and not knowing what the
+    /// silent lives have published before.
+    pub(crate) fn begin(&self, begun: &[Stamp], buckets: &[u16], silent: &[Incarnation]) {
+        let mut entries = self.0.lock();
+        if !silent.is_empty() {
+            entries.silent.extend(buckets.iter().map(|bucket| (*bucket, silent.to_vec())));
+        }
+        begun.iter().for_each(|stamp| entries.pass(*stamp));
     }
 
-    /// Forgets how far this node has got in these buckets, or in all: it does not notice any more
-    /// what is missing before the next event.
-    pub(crate) fn forget(&self, buckets: Option<&[u16]>) {
+    /// Returns whether this node may lack what one of these lives has published in these buckets
+    /// without knowing it.
+    pub(crate) fn has_silent(&self, buckets: &[u16], lives: &[Incarnation]) -> bool {
+        let entries = self.0.lock();
+        let mut silent = buckets.iter().filter_map(|bucket| entries.silent.get(bucket)).flatten();
+        silent.any(|life| lives.contains(life))
+    }
+
+    /// Returns whether it is not known how far this node has got with some publisher.
+    pub(crate) fn is_crowded(&self, buckets: &[u16]) -> bool {
+        let entries = self.0.lock();
+        buckets.iter().any(|bucket| entries.crowded.contains(bucket))
+    }
+
+    /// Forgets how far this node has got in these buckets, which it does not receive any more.
+    pub(crate) fn forget(&self, buckets: &[u16]) {
         let mut entries = self.0.lock();
-        match buckets {
-            Some(buckets) => entries.last.retain(|bucket, _| !buckets.contains(bucket)),
-            None => entries.last.clear(),
+        for bucket in buckets {
+            entries.last.remove(bucket);
+            entries.silent.remove(bucket);
+            entries.crowded.remove(bucket);
         }
     }
 
@@ -124,6 +141,12 @@ impl Ledger {
 impl Entries {
     fn pass(&mut self, Stamp { life, bucket, number }: Stamp) {
         let now = Instant::now();
+        if let Some(silent) = self.silent.get_mut(&bucket) {
+            silent.retain(|silent| *silent != life);
+            if silent.is_empty() {
+                self.silent.remove(&bucket);
+            }
+        }
         let publishers = self.last.entry(bucket).or_default();
         if let Some(last) = publishers.iter_mut().find(|last| last.life == life) {
             last.number = last.number.max(number);
@@ -136,8 +159,9 @@ impl Entries {
         }
         if publishers.len() >= PUBLISHERS {
             publishers.remove(0);
+            self.crowded.insert(bucket);
         }
-        publishers.push(Last { life, first: number, number, at: now });
+        publishers.push(Last { life, number, at: now });
     }
 }
 
@@ -185,13 +209,34 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_publisher_is_known_as_soon_as_something_comes_from_it() {
+        let ledger = Ledger::default();
+        let [one, other] = [stamp(1, 1, 1).life, stamp(2, 1, 1).life];
+        ledger.begin(&[stamp(3, 2, 8)], &[1, 2], &[one, other]);
+        assert_eq!(ledger.reached(&[1, 2], None), [stamp(3, 2, 8)]);
+        assert!(ledger.has_silent(&[2], &[other]));
+        assert!(!ledger.has_silent(&[3], &[other]));
+        ledger.pass(stamp(2, 2, 5));
+        assert!(!ledger.has_silent(&[2], &[other]));
+        assert!(ledger.has_silent(&[1], &[other]));
+        assert!(ledger.has_silent(&[2], &[one]));
+        ledger.forget(&[2]);
+        assert!(!ledger.has_silent(&[2], &[one]));
+        assert_eq!(ledger.reached(&[2], None), []);
+    }
+
+    #[test]
     fn publishers_of_a_bucket_are_bounded() {
         let ledger = Ledger::default();
         for publisher in 0..2 * PUBLISHERS as u64 {
+            assert_eq!(ledger.is_crowded(&[2, 1]), publisher > PUBLISHERS as u64);
             let mut life = [0; Incarnation::BYTES];
             life[1..].copy_from_slice(&publisher.to_be_bytes());
             ledger.pass(Stamp { life: Incarnation::from_bytes(life), bucket: 1, number: 1 });
         }
         assert_eq!(ledger.reached(&[1], None).len(), PUBLISHERS);
+        assert!(!ledger.is_crowded(&[2]));
+        ledger.forget(&[1]);
+        assert!(!ledger.is_crowded(&[1]));
     }
 }

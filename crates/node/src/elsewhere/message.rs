@@ -19,6 +19,8 @@ pub(super) enum Question {
     Missed(MissedBy),
     /// Has the node send the heads of these buckets.
     Heads(Vec<u16>),
+    /// Which numbers the node has given last in these buckets.
+    Numbers(Vec<u16>),
 }
 
 /// A client that has missed something.
@@ -44,6 +46,8 @@ pub(super) enum Answer {
     Missed(MissedEvents),
     /// There is nothing to say.
     Done,
+    /// The last number of each bucket in which the node has given any.
+    Numbers(Vec<(u16, u64)>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use event::Event;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
 use parking_lot::Mutex;
-use rig_node::{Bus, EventOrigin, IdTaken, NoQuorum, Node, Offered, Reservation, Spread, Stamp};
+use rig_node::{Bus, EventOrigin, IdTaken, NoQuorum, Node, Numbers, Offered, Reservation, Spread, Stamp};
 use seal::Incarnation;
 use session::{Revocation, RevocationId};
 
@@ -35,6 +35,10 @@ struct Traffic {
     /// By publisher and receiver.
     queues: HashMap<(usize, usize), VecDeque<Message>>,
     wanted: Vec<HashSet<u16>>,
+    /// Nodes that nothing comes to.
+    cut: HashSet<usize>,
+    /// Nodes that everything is late for.
+    held: HashSet<usize>,
     handled: usize,
     sent: usize,
 }
@@ -49,14 +53,30 @@ struct Message {
 pub(crate) struct SimulatedBus {
     pub(crate) network: Arc<Network>,
     pub(crate) index: usize,
+    /// The node while it runs.
+    node: Mutex<Option<Node>>,
+    pub(crate) numbers: Numbers,
+    wanting: tokio::sync::Mutex<()>,
 }
 
 impl Network {
     pub(crate) fn new(lives: Vec<Incarnation>, disturbance: Disturbance, rng: fastrand::Rng) -> Arc<Self> {
         let wanted = vec![HashSet::new(); lives.len()];
-        let (numbers, queues) = Default::default();
-        let traffic = Traffic { rng, numbers, queues, wanted, handled: 0, sent: 0 };
+        let (numbers, queues, cut, held) = Default::default();
+        let traffic = Traffic { rng, numbers, queues, wanted, cut, held, handled: 0, sent: 0 };
         Arc::new(Self { disturbance, lives, traffic: Mutex::new(traffic) })
+    }
+
+    /// Nothing comes to a node any more, or everything that is sent from now on does.
+    pub(crate) fn set_cut(&self, node: usize, is_cut: bool) {
+        let mut traffic = self.traffic.lock();
+        _ = if is_cut { traffic.cut.insert(node) } else { traffic.cut.remove(&node) };
+    }
+
+    /// What is on its way to a node stays there, or goes on.
+    pub(crate) fn set_held(&self, node: usize, is_held: bool) {
+        let mut traffic = self.traffic.lock();
+        _ = if is_held { traffic.held.insert(node) } else { traffic.held.remove(&node) };
     }
 
     /// Waits until everything that was sent has been handled.
@@ -76,10 +96,10 @@ impl Network {
         let mut traffic = self.traffic.lock();
         let traffic = &mut *traffic;
         let number = traffic.numbers.entry((from, bucket)).or_default();
-        *number += 1;
+        *number += u64::from(event.is_some());
         let stamp = Stamp { life: self.lives[from], bucket, number: *number };
         for to in (0..self.lives.len()).filter(|to| *to != from) {
-            let is_lost = loses && traffic.rng.u8(..100) < self.disturbance.loss;
+            let is_lost = traffic.cut.contains(&to) || loses && traffic.rng.u8(..100) < self.disturbance.loss;
             if traffic.wanted[to].contains(&bucket) && !is_lost {
                 traffic.sent += 1;
                 let message = Message { stamp, event: event.clone() };
@@ -95,7 +115,8 @@ impl Network {
         let waits = |from: &usize| traffic.queues.get(&(*from, to)).is_some_and(|queue| !queue.is_empty());
         let senders: Vec<usize> = senders.filter(waits).collect();
         let delay = Duration::from_micros(traffic.rng.u64(..=self.disturbance.delay));
-        let Some(from) = traffic.rng.choice(&senders).copied() else { return (None, delay) };
+        let from = traffic.rng.choice(&senders).copied().filter(|_| !traffic.held.contains(&to));
+        let Some(from) = from else { return (None, delay) };
         (traffic.queues.get_mut(&(from, to)).and_then(VecDeque::pop_front), delay)
     }
 }
@@ -108,7 +129,12 @@ pub(crate) fn bucket_of(event_type: &str) -> u16 {
 pub(crate) const TYPES: [&str; 4] = ["t0", "t1", "t2", "t3"];
 
 impl SimulatedBus {
-    /// Sends a head in each bucket. What a publisher sends first is not missed by anybody.
+    pub(crate) fn new(network: &Arc<Network>, index: usize) -> Arc<Self> {
+        let (node, numbers, wanting) = Default::default();
+        Arc::new(Self { network: network.clone(), index, node, numbers, wanting })
+    }
+
+    /// Sends a head in each bucket.
     pub(crate) fn send_all_heads(&self) {
         self.send_heads(vec![0, 1]);
     }
@@ -117,6 +143,15 @@ impl SimulatedBus {
         for name in TYPES.into_iter().filter(|name| bucket_of(name) == bucket) {
             node.lost(Some(name)).await;
         }
+    }
+}
+
+/// The node that runs holds its bus, so the bus must not hold it for longer.
+struct Stopped<'b>(&'b Mutex<Option<Node>>);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
     }
 }
 
@@ -152,9 +187,16 @@ impl Bus for SimulatedBus {
     }
 
     fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()> {
-        let buckets = types.into_iter().map(bucket_of);
-        self.network.traffic.lock().wanted[self.index].extend(buckets);
-        async {}.boxed()
+        async move {
+            let _turn = self.wanting.lock().await;
+            let mut buckets: Vec<u16> = types.into_iter().map(bucket_of).collect();
+            buckets.retain(|bucket| self.network.traffic.lock().wanted[self.index].insert(*bucket));
+            if !buckets.is_empty() {
+                let node = self.node.lock().clone().expect("the node runs");
+                node.begin(&buckets, &self.numbers).await;
+            }
+        }
+        .boxed()
     }
 
     fn max_event(&self) -> usize {
@@ -184,18 +226,24 @@ impl Bus for SimulatedBus {
 
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
         async move {
-            let mut last: HashMap<(Incarnation, u16), u64> = HashMap::new();
+            *self.node.lock() = Some(node.clone());
+            let _stopped = Stopped(&self.node);
             loop {
                 let (message, delay) = self.network.take(self.index);
                 tokio::time::sleep(delay.max(Duration::from_micros(10))).await;
                 let Some(Message { stamp, event }) = message else { continue };
-                let before = last.insert((stamp.life, stamp.bucket), stamp.number);
-                if before.is_some_and(|before| before + 1 != stamp.number) {
-                    Self::lose(&node, stamp.bucket).await;
-                }
-                match event {
-                    Some(event) => _ = node.publish(event, EventOrigin::Peer(Some(stamp))).await,
-                    None => node.passed(stamp),
+                let missing = match event {
+                    Some(_) => self.numbers.receive(stamp),
+                    None => self.numbers.pass(stamp),
+                };
+                if let Some(missing) = missing {
+                    if missing > 0 {
+                        Self::lose(&node, stamp.bucket).await;
+                    }
+                    match event {
+                        Some(event) => _ = node.publish(event, EventOrigin::Peer(Some(stamp))).await,
+                        None => node.passed(stamp),
+                    }
                 }
                 self.network.traffic.lock().handled += 1;
             }

@@ -2,7 +2,8 @@
 //!
 //! A file is loaded at most once, and only if no run in between could have taken a position: it is
 //! deleted before the first position is taken, and written when none can be taken any more. So a
-//! process that is killed leaves no file, and the next run begins a new series.
+//! process that is killed leaves no file, and the next run continues none. If an older copy of the
+//! folder is put back all the same, the runs before and after do not read each other's ids.
 
 mod files;
 

@@ -113,3 +113,97 @@ async fn an_answer_that_was_lost_comes_again_after_an_overflow() {
     let (rest, _) = poll_all(&world, &connection, Some(batch.cursor)).await;
     assert_eq!(rest, numbers(0..400));
 }
+
+/// Before the client has got the gap, its cookie leads back to the cursor.
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_that_begins_with_a_gap_is_continued_behind_it() {
+    let world = World::with(Config::default(), 200);
+    let start = world.hub.position_of(&open(&world, &["a"], None)).unwrap();
+    world.publish("a", 0..300);
+    let back = open(&world, &["a"], Some(start.as_str()));
+    assert_eq!(world.hub.position_of(&back), Some(start));
+    let (batch, whats) = poll(&world, &back, None).await;
+    assert_eq!(whats[2..], ["rig.gap"]);
+    let again = open(&world, &["a"], batch.position.as_ref().map(|id| id.as_str()));
+    assert_eq!(poll(&world, &again, None).await.1[2..], ["rig.resumed"]);
+}
+
+/// A full mailbox keeps what a late subscription still gets, and what was held.
+#[tokio::test(start_paused = true)]
+async fn an_overflow_forgets_nothing_of_what_is_on_its_way() {
+    let world = World::new();
+    let _others = world.open(&["a", "b"], None);
+    let start = world.hub.position_of(&open(&world, &["a"], None)).unwrap();
+    world.publish("b", 0..3);
+    let mut opening = world.opening(&["a"], Some(start.as_str()));
+    opening.resume.is_complete = false;
+    let back = world.hub.open_longpolling(opening).unwrap();
+    let (batch, whats) = poll(&world, &back, None).await;
+    assert_eq!(whats[2..], ["rig.resumed"]);
+    world.publish("a", 100..350);
+    world.publish("b", 3..6);
+    back.set_subscriptions(&[], &subscriptions(&["a", "b"])).unwrap();
+    let (mut got, _) = poll_all(&world, &back, Some(batch.cursor)).await;
+    got.retain(|what| what != "rig.subscriptions_set");
+    let (of_a, of_b): (Vec<_>, Vec<_>) = got.into_iter().partition(|what| what.len() == 3);
+    assert_eq!((of_a, of_b), (numbers(100..350), numbers(0..6)));
+}
+
+/// The subscriptions of now decide what it gets from the ring.
+#[tokio::test(start_paused = true)]
+async fn an_overflow_is_one_of_the_subscriptions_that_were_set_last() {
+    let world = World::new();
+    let connection = open(&world, &["a"], None);
+    connection.set_subscriptions(&[], &subscriptions(&["b", "c"])).unwrap();
+    for number in (0..400).step_by(2) {
+        world.publish("b", number..number + 1);
+        world.publish("c", number + 1..number + 2);
+    }
+    assert_eq!(poll_all(&world, &connection, None).await.0[3..], numbers(0..400));
+}
+
+/// What the gateway itself says takes room too, without an end if no one polls.
+#[tokio::test(start_paused = true)]
+async fn announcements_that_no_one_polls_become_a_gap() {
+    let world = World::new();
+    let connection = open(&world, &["a"], None);
+    world.publish("a", 0..50);
+    let (batch, whats) = poll(&world, &connection, None).await;
+    assert_eq!(whats.len(), 52);
+    world.publish("a", 50..300);
+    let set = |times: usize| {
+        for _ in 0..times {
+            connection.set_subscriptions(&[], &subscriptions(&["a"])).unwrap();
+        }
+    };
+    set(6);
+    let (got, batch) = poll_all(&world, &connection, Some(batch.cursor)).await;
+    let events: Vec<_> = got.iter().filter(|what| *what != "rig.subscriptions_set").cloned().collect();
+    assert_eq!((events, got.len()), (numbers(50..300), 256));
+
+    set(2000);
+    world.publish("a", 300..301);
+    set(1);
+    let held = connection.mailbox().unwrap().bytes();
+    assert!(held < 200_000, "{held} bytes");
+    let (got, batch) = poll_all(&world, &connection, Some(batch.cursor)).await;
+    assert!(got.len() <= 401 && got.last().unwrap() == "rig.gap", "{got:?}");
+    world.publish("a", 301..302);
+    assert_eq!(poll_all(&world, &connection, Some(batch.cursor)).await.0, ["301"]);
+}
+
+/// An answer that has arrived counts, also if its client then comes back with another mailbox.
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_that_is_emptied_says_what_the_client_has_got() {
+    let world = World::new();
+    let connection = open(&world, &["a"], None);
+    world.publish("a", 0..3);
+    let (batch, _) = poll(&world, &connection, None).await;
+    let parked = world.hub.poll(&connection, Some(batch.cursor), None);
+    tokio::pin!(parked);
+    assert!(parked.as_mut().now_or_never().is_none());
+    connection.mailbox().unwrap().empty(CloseReason::Memory);
+    let last = parked.await.unwrap();
+    assert!(last.over);
+    assert_eq!(last.position, batch.position);
+}

@@ -35,8 +35,9 @@ fn r18_r21_nothing_from_before_a_revocation_even_if_it_was_lifted() {
     let revocation = revoke(&world, "s");
     world.publish("a", 3..5);
     world.sessions.lift(&revocation, None).unwrap().expect("it was in force");
-    let (rest, id) = begin(&open_as(&world, "s", Some(&cursor)).unwrap());
+    let (rest, _) = begin(&open_as(&world, "s", Some(&cursor)).unwrap());
     assert!(rest.len() == 1 && rest[0].what.contains("revoked"), "{rest:?}");
+    let id = rest[0].id.clone().unwrap();
     // Another session is not concerned, and after the revocation there is a place to come back to.
     let (rest, _) = begin(&open_as(&world, "other", Some(&cursor)).unwrap());
     assert_eq!(whats(&rest), ["0", "1", "2", "3", "4", r#"{"events":5}"#]);

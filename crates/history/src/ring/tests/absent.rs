@@ -1,7 +1,7 @@
 //! Types without subscribers, whose events take no position.
 
 use super::*;
-use crate::dropped::MAX_TYPES;
+use crate::dropped::{MANY_ABSENT, MAX_TYPES};
 
 fn absent(world: &mut World, event_type: &str) {
     let key = world.ring.keys().of_type(event_type);
@@ -39,56 +39,69 @@ fn a_type_that_was_absent_twice_is_a_gap_up_to_the_second_time() {
     assert_eq!(world.since(after, &all("order")), Ok(vec![]));
 }
 
-/// Clients choose the types that they subscribe to.
+/// Clients choose the types that they subscribe to. What one of them chooses does no harm to
+/// others, however many types these are.
 #[test]
-fn more_types_than_there_is_room_for_expire_older_cursors() {
+fn strange_types_expire_no_cursor_of_others() {
     let mut world = World::new(Bounds { bytes: 64 << 20, events: 1 << 20, ..bounds() });
-    let first = world.push("plain", &json!(0));
-    let mut newest = first;
-    for number in 1..=MAX_TYPES {
-        newest = world.ring.last();
+    absent(&mut world, "order");
+    let cursor = world.push("order", &json!({"shop": 1}));
+    let missed = world.push("order", &json!({"shop": 2}));
+    let order = world.ring.keys().of_type("order");
+    let mut most = 0;
+    for number in 0..100_000 {
         absent(&mut world, &format!("type {number}"));
-        world.push("plain", &json!(number));
-    }
-    assert_eq!(world.since(first, &all("plain")).map(|missed| missed.len()), Ok(MAX_TYPES));
-    absent(&mut world, "one more");
-    // The newer half is still there.
-    let of_newest = all(&format!("type {MAX_TYPES}"));
-    assert_eq!(world.since(newest, &of_newest), Err(Gap::Expired));
-    assert_eq!(world.since(newest, &all("plain")), Ok(vec![newest.0 + 1]));
-    assert_eq!(world.since(EventPosition(newest.0 + 1), &of_newest), Ok(vec![]));
-    for round in 0..3 {
-        for number in 1..=MAX_TYPES / 2 {
-            absent(&mut world, &format!("type {number} of {round}"));
-            let position = world.push("plain", &json!(number));
-            assert!(world.ring.missing().len() <= MAX_TYPES);
-            // What is recent stays exact.
-            let recent = EventPosition(position.0 - 1000);
-            assert_eq!(world.since(recent, &all("plain")).map(|missed| missed.len()), Ok(1000));
+        most = most.max(world.ring.absent_types());
+        if world.ring.has_many_absent() {
+            // The last hundred are still wanted.
+            let keys = world.ring.keys().clone();
+            let wanted: Vec<_> =
+                (0..100).map(|back| keys.of_type(&format!("type {}", number - back))).collect();
+            world.ring.retain_absent(|event_type| event_type == order || wanted.contains(&event_type));
+            for (cursor, is_exact) in [(cursor, true), (EventPosition(cursor.0 - 1), false)] {
+                let expected = if is_exact { Ok(vec![missed.0]) } else { Err(Gap::Expired) };
+                assert_eq!(world.since(cursor, &all("order")), expected);
+            }
+            assert_eq!(world.since(missed, &all(&format!("type {}", number - 50))), Err(Gap::Expired));
         }
-        assert_eq!(world.since(first, &all("plain")), Err(Gap::Expired));
     }
-    let last = world.ring.last();
-    let recent = format!("type {} of 2", MAX_TYPES / 2);
-    assert_eq!(world.since(EventPosition(last.0 - 1), &all(&recent)), Err(Gap::Expired));
-    assert_eq!(world.since(last, &all(&recent)), Ok(vec![]));
-    // Those whose records were removed are gaps as well.
-    let old = EventPosition(100);
-    assert_eq!(world.since(old, &all("type 1000")), Err(Gap::Expired));
+    assert!(most <= MANY_ABSENT + 2 * 101, "{most} records");
 }
 
-/// Without events in between, all cursors expire, and the next one is exact.
+/// There may be a hundred thousand subscribers of different types.
 #[test]
-fn more_types_than_there_is_room_for_at_one_position_expire_all_cursors() {
+fn types_that_are_wanted_keep_their_records() {
     let mut world = World::new(bounds());
     let before = world.push("plain", &json!(0));
-    for number in 0..=MAX_TYPES {
+    let mut removals = 0;
+    for number in 0..100_000 {
+        absent(&mut world, &format!("type {number}"));
+        if world.ring.has_many_absent() {
+            removals += 1;
+            world.ring.retain_absent(|_| true);
+        }
+    }
+    assert_eq!(world.ring.absent_types(), 100_000);
+    assert_eq!(removals, 4, "each looks at all of them, so their number grows with the logarithm");
+    assert_eq!(world.since(before, &all("type 0")), Err(Gap::Expired));
+    assert_eq!(world.since(before, &all("plain")), Ok(vec![]));
+}
+
+#[test]
+fn a_loaded_ring_knows_all_types_that_were_absent() {
+    let mut world = World::new(bounds());
+    let before = world.push("plain", &json!(0));
+    for number in 0..2 * MAX_TYPES {
         absent(&mut world, &format!("type {number}"));
     }
-    assert!(world.ring.missing().len() <= MAX_TYPES);
-    assert_eq!(world.since(before, &all("plain")), Err(Gap::Expired));
-    let after = world.push("plain", &json!(1));
-    let next = world.push("plain", &json!(2));
-    assert_eq!(world.since(after, &all("plain")), Ok(vec![next.0]));
-    assert_eq!(world.since(after, &all("type 1")), Ok(vec![]));
+    let (mut file, wall) = (Vec::new(), std::time::SystemTime::now());
+    world.ring.write_to(&mut file, world.now, wall).unwrap();
+    world.ring = Ring::read_from(&mut &file[..], bounds(), &extractors(), world.now, wall).unwrap();
+    for number in 0..2 * MAX_TYPES {
+        assert_eq!(world.since(before, &all(&format!("type {number}"))), Err(Gap::Expired), "{number}");
+    }
+    assert_eq!(world.since(before, &all("plain")), Ok(vec![]));
+    let lost = world.ring.keys().of_type("one more");
+    world.ring.lose(Some(lost));
+    assert_eq!(world.since(before, &all("plain")), Err(Gap::Lost), "there is no room for its record");
 }

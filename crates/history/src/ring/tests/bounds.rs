@@ -1,6 +1,7 @@
 //! What the ring keeps, and what it removes.
 
 use super::*;
+use crate::dropped::MAX_TYPES;
 
 #[test]
 fn r09_evicted_by_time_count_or_bytes_is_one_gap_without_events() {
@@ -106,6 +107,23 @@ fn an_event_that_is_too_large_is_a_gap_for_its_type_only() {
     assert_eq!(world.since(EventPosition(0), &all("plain")), Ok(vec![1]));
     assert_eq!(world.since(EventPosition(0), &all("greeting")), Err(Gap::Expired));
     assert_eq!(world.since(EventPosition(2), &all("greeting")), Ok(vec![]));
+}
+
+#[test]
+fn types_whose_events_are_too_large_take_limited_memory() {
+    let mut world = World::new(Bounds { bytes: 2_000, ..bounds() });
+    let text = json!("x".repeat(1_990));
+    let name = |number: usize| format!("type {number}");
+    for number in 0..MAX_TYPES + 100 {
+        world.push(&name(number), &text);
+    }
+    assert!(world.ring.missing().len() <= MAX_TYPES);
+    let last = world.ring.last();
+    for number in [0, MAX_TYPES - 1, MAX_TYPES, MAX_TYPES + 99] {
+        let before = EventPosition(number as u64);
+        assert_eq!(world.since(before, &all(&name(number))), Err(Gap::Expired), "{number}");
+        assert_eq!(world.since(last, &all(&name(number))), Ok(vec![]), "{number}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use proptest::sample::select;
 
 use super::model::{Model, Taken};
 use super::*;
+use crate::{IdKey, Ids, InvalidId};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -108,6 +109,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Pair {
     world: World,
     model: Model,
+    /// The series of the runs before, with their last positions.
+    runs: Vec<(Series, EventPosition)>,
 }
 
 impl Pair {
@@ -197,7 +200,24 @@ impl Pair {
         let loaded = Ring::read_from(&mut &file[..], bounds, &self.world.extractors, now, wall).unwrap();
         assert_eq!(loaded.len(), self.world.ring.len());
         assert_eq!(loaded.bytes(), self.world.ring.bytes());
+        self.runs.push((self.world.ring.series(), self.world.ring.last()));
         self.world.ring = loaded;
+        self.read_ids();
+    }
+
+    /// The ids of this run and of the runs before name the positions that they were given out for,
+    /// and no others.
+    fn read_ids(&self) {
+        let key = IdKey::from_bytes([7; 16]);
+        let ring = &self.world.ring;
+        let ids = Ids::new(&key, ring.lineage().clone());
+        let read = |series: Series, position| ids.read(Ids::new(&key, series).text(position).as_str());
+        assert_eq!(read(ring.series(), ring.last()), Ok(ring.last()));
+        for (at, (series, last)) in self.runs.iter().rev().enumerate() {
+            let is_read = at < Lineage::EARLIER;
+            assert_eq!(read(*series, *last).ok(), is_read.then_some(*last));
+            assert_eq!(read(*series, last.next()), Err(InvalidId::Elsewhere(*series)));
+        }
     }
 }
 
@@ -221,7 +241,7 @@ fn same(missed: &Result<Vec<Kept>, Gap>, expected: &Result<Vec<(u64, Event)>, Ga
 }
 
 fn run(steps: Vec<Step>, bounds: Bounds) {
-    let mut pair = Pair { world: World::new(bounds), model: Model::default() };
+    let mut pair = Pair { world: World::new(bounds), model: Model::default(), runs: Vec::new() };
     for step in steps {
         let cursor = |pair: &Pair, back: u64| pair.model.last().saturating_sub(back);
         match step {

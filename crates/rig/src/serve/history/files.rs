@@ -1,6 +1,6 @@
 //! The files of the history in the data folder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use history::{Bounds, IdKey, NotLoaded, Ring};
+use rustix::fs::OFlags;
 use subscription::Extractors;
 
 /// The ring of the run before.
@@ -27,7 +28,8 @@ const AT_ONCE: usize = 1 << 20;
 /// What a ring is written to.
 pub(super) type Output = BufWriter<Limited<File>>;
 
-/// The files in a folder that only this process uses.
+/// The files in a folder that only this process uses. A link in place of one is refused: it leads
+/// to a file of someone else, which must be neither read nor changed.
 pub(super) struct HistoryFiles {
     folder: PathBuf,
     ring: PathBuf,
@@ -67,7 +69,7 @@ impl HistoryFiles {
         extractors: &Extractors,
         within: Duration,
     ) -> Result<Option<Ring>, NotLoaded> {
-        let file = match document::open_file(&self.ring) {
+        let file = match open(&self.ring, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(NotLoaded::Unreadable(error)),
@@ -84,10 +86,8 @@ impl HistoryFiles {
     /// Fails if that is not certain.
     pub(super) fn remove(&self) -> io::Result<()> {
         remove(&self.folder.join(NEW_RING))?;
-        // Without content, it is never loaded, even if deleting it fails.
-        if let Ok(file) =
-            document::open_file(&self.ring).and_then(|_| File::options().write(true).open(&self.ring))
-        {
+        // Without content, it is never loaded, even if deleting it fails. A link is only deleted.
+        if let Ok(file) = open(&self.ring, OpenOptions::new().write(true)) {
             file.set_len(0).and_then(|()| file.sync_all())?;
         }
         remove(&self.ring)?;
@@ -117,13 +117,16 @@ impl HistoryFiles {
     /// Fails if the key cannot be read, or the new one cannot be stored.
     pub(super) fn key(&self) -> io::Result<IdKey> {
         let path = self.folder.join(KEY);
-        match document::read_file(&path, KEY_BYTES) {
-            Ok(bytes) => match bytes.try_into() {
-                Ok(bytes) => return Ok(IdKey::from_bytes(bytes)),
-                Err(_) => tracing::warn!(file = %path.display(), "damaged: there is a new key of event ids"),
-            },
-            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-                tracing::warn!(file = %path.display(), "damaged: there is a new key of event ids");
+        match open(&path, OpenOptions::new().read(true)) {
+            Ok(file) => {
+                let mut bytes = Vec::new();
+                file.take(KEY_BYTES + 1).read_to_end(&mut bytes).map_err(|error| of(&path, error))?;
+                match bytes.try_into() {
+                    Ok(bytes) => return Ok(IdKey::from_bytes(bytes)),
+                    Err(_) => {
+                        tracing::warn!(file = %path.display(), "damaged: there is a new key of event ids");
+                    }
+                }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -161,7 +164,35 @@ impl HistoryFiles {
     }
 }
 
-/// Deletes a file, if there is one.
+/// Opens a regular file that is there. Never waits for a writer.
+///
+/// # Errors
+/// Fails if there is something else, or a link, even if it replaces the file meanwhile.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let regular = |found: &Metadata| match found.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind => Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            if kind.is_symlink() { "a symbolic link" } else { "not a regular file" },
+        )),
+    };
+    let options = options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    let opened = || {
+        // Checked before it is opened: opening a device may have an effect.
+        regular(&fs::symlink_metadata(path)?)?;
+        let file = options.open(path)?;
+        regular(&file.metadata()?)?;
+        Ok(file)
+    };
+    opened().map_err(|error| of(path, error))
+}
+
+/// Returns an error that names the file.
+fn of(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Deletes a file, if there is one; not what it leads to if it is a link.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

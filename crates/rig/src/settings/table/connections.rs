@@ -63,7 +63,7 @@ pub(super) const CONNECTIONS: Group = Group {
             "MAX_CONNECTIONS_PER_MINUTE",
             "5000",
             number(1, u32::MAX as u64),
-            "New connections in a minute; more get 429",
+            "New connections in a minute; more get 429. Clients that come back with the id of an event have a limit ten times as high",
         ),
         secret(
             "NODE_COOKIE",

@@ -1,6 +1,6 @@
 //! The files of the history: loaded once or not at all.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
 use event::Event;
@@ -90,7 +90,8 @@ fn what_a_clean_stop_has_written_is_loaded_once() {
     world.store(&mut ring, SystemTime::now());
     assert_eq!(world.names(), [RING]);
     let mut loaded = world.take().expect("it was stored");
-    assert_eq!((loaded.series(), loaded.last()), (ring.series(), EventPosition(20)));
+    assert!(loaded.lineage().has(ring.series()) && loaded.series() != ring.series());
+    assert_eq!(loaded.last(), EventPosition(20));
     assert_eq!((world.since(&mut loaded, 0), world.since(&mut loaded, 15)), (Ok(20), Ok(5)));
     assert_eq!(world.names(), [""; 0]);
     assert!(world.take().is_none(), "loaded twice");
@@ -240,6 +241,41 @@ fn the_key_of_ids_is_kept() {
     // What cannot be read is not replaced.
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert_eq!(key().unwrap_err().to_string(), "not a regular file");
+    assert_eq!(key().unwrap_err().to_string(), format!("{}: not a regular file", path.display()));
     assert_eq!(world.names(), [KEY]);
+}
+
+#[test]
+fn links_are_neither_followed_nor_changed_behind() {
+    let world = World::new();
+    let other = tempfile::tempdir().unwrap();
+    let link = |name: &str, content: &[u8]| {
+        let target = other.path().join(name);
+        fs::write(&target, content).unwrap();
+        symlink(&target, world.folder.path().join(name)).unwrap();
+    };
+    let mut written = Vec::new();
+    filled().write_to(&mut written, Instant::now(), SystemTime::now()).unwrap();
+    for name in [RING, NEW_RING] {
+        link(name, &written);
+    }
+    for name in [KEY, NEW_KEY] {
+        link(name, &[7; KEY_BYTES as usize]);
+    }
+    let named = |name: &str| format!("{}: a symbolic link", world.folder.path().join(name).display());
+    assert_eq!(world.files.key().unwrap_err().to_string(), named(KEY));
+    assert_eq!(world.refusal().to_string(), format!("cannot be read: {}", named(RING)));
+    assert_eq!(world.names(), [KEY, NEW_KEY], "the links to rings are deleted");
+    let is_there = |name: &str| fs::read(other.path().join(name)).unwrap() == written;
+    assert!(is_there(RING) && is_there(NEW_RING));
+    fs::remove_file(world.folder.path().join(KEY)).unwrap();
+    assert_ne!(world.files.key().unwrap().to_bytes(), [7; KEY_BYTES as usize]);
+    link(RING, &written);
+    link(NEW_RING, &written);
+    world.store(&mut filled(), SystemTime::now());
+    assert!(fs::symlink_metadata(world.files.path()).unwrap().is_file());
+    assert!(is_there(RING) && is_there(NEW_RING));
+    for name in [KEY, NEW_KEY] {
+        assert_eq!(fs::read(other.path().join(name)).unwrap(), [7; KEY_BYTES as usize], "{name}");
+    }
 }
