@@ -33,6 +33,54 @@ fn connects_per_minute_are_limited_over_all_transports() {
     );
 }
 
+/// The status of a request for a stream.
+fn status_of_stream(gateway: &Gateway, query: &str, cursor: Option<&str>) -> u16 {
+    let mut request = Request::get(format!("/_rig/v1/connection/sse?{query}"));
+    if let Some(cursor) = cursor {
+        request = request.header("Last-Event-ID", cursor);
+    }
+    Sse::open(gateway.inbound(), &request).map_or_else(|refusal| refusal.status, |stream| stream.head.status)
+}
+
+#[test]
+fn clients_that_come_back_have_a_limit_of_their_own() {
+    const LIMIT: usize = 3;
+    let gateway = Gateway::start(&[("MAX_CONNECTIONS_PER_MINUTE", &LIMIT.to_string())]);
+    let elsewhere = Gateway::start(&[]);
+    let id = EventSource::connect(gateway.inbound(), "").cursor().to_owned();
+    let foreign = EventSource::connect(elsewhere.inbound(), "").cursor().to_owned();
+    let mut page = LongPolling::connect(gateway.inbound(), "");
+    page.welcome();
+    assert_eq!(status_of_stream(&gateway, "", None), 200);
+
+    // The limit of new clients is reached, also for those that bring something else than an id.
+    for cursor in [None, Some("junk"), Some(&*foreign)] {
+        assert_eq!(status_of_stream(&gateway, "", cursor), 429, "{cursor:?}");
+    }
+    // The header, the query, a WebSocket, and the cookie of a mailbox that is gone.
+    assert_eq!(status_of_stream(&gateway, "", Some(&id)), 200);
+    assert_eq!(status_of_stream(&gateway, &format!("last_event_id={id}"), None), 200);
+    assert_eq!(status_of_stream(&gateway, &format!("last_event_id=junk&lastEventId={id}"), None), 200);
+    WebSocket::connect(gateway.inbound(), &format!("last_event_id={id}")).welcome();
+    page.cookies.retain(|(name, _)| name == "position");
+    assert_eq!(page.poll().status, 200);
+    // Whatever else is wrong is refused as ever.
+    assert_eq!(status_of_stream(&gateway, "jwt=junk", Some(&id)), 400);
+
+    // Whoever sends an id again and again is limited too.
+    let limited = (6..1000).find(|_| status_of_stream(&gateway, "", Some(&id)) == 429).expect("a limit");
+    // The limit grows again while it is used up.
+    assert!((10 * LIMIT..20 * LIMIT).contains(&limited), "{limited}");
+}
+
+#[test]
+fn without_a_history_there_is_one_limit_of_connects() {
+    let gateway = Gateway::start(&[("MAX_CONNECTIONS_PER_MINUTE", "1"), ("HISTORY", "off")]);
+    let id = EventSource::connect(Gateway::start(&[]).inbound(), "").cursor().to_owned();
+    assert_eq!(status_of_stream(&gateway, "", Some(&id)), 200);
+    assert_eq!(status_of_stream(&gateway, "", Some(&id)), 429);
+}
+
 #[test]
 fn d26_open_sockets_are_limited_in_total() {
     let gateway = Gateway::start(&[("MAX_CONNECTIONS", "2")]);

@@ -75,12 +75,11 @@ for (const transport of ["sse", "websocket", "longpolling"]) {
   test(`${transport}: the network goes away and comes back`, async () => {
     context = await browser.newContext();
     await context.addInitScript(() => (Math.random = () => 1));
-    const { seen, reaches, page } = await visit({ jwt: newToken(), transport, options: { backoff: { first: 60_000, longest: 60_000 } } });
+    const { seen, reaches, page } = await visit({ jwt: newToken(), transport, options: { heartbeat: 60_000, backoff: { first: 60_000, longest: 60_000 } } });
     await reaches("connected");
-    const begin = performance.now();
     await context.setOffline(true);
+    // By the event `offline`: silence is noticed after minutes.
     await reaches("offline");
-    assert.ok(performance.now() - begin < 3000, "noticed by the event, not by silence");
     const missed = await gateway.publish("greeting");
     await context.setOffline(false);
     // Without the event `online`, it would wait for up to a minute.

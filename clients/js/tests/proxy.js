@@ -7,6 +7,7 @@ export async function startProxy(port) {
   const sockets = new Set();
   let isDown = false;
   let cuts = 0;
+  let pieces = 0;
   /** Returns after how many bytes of answers a connection breaks. */
   let budget = () => Infinity;
 
@@ -28,6 +29,7 @@ export async function startProxy(port) {
     target.on("data", (bytes) => {
       const piece = bytes.subarray(0, left);
       left -= piece.length;
+      pieces++;
       client.write(piece);
       if (left > 0) return;
       cuts++;
@@ -45,6 +47,11 @@ export async function startProxy(port) {
     /** How many connections broke because their bytes were used up. */
     get cuts() {
       return cuts;
+    },
+
+    /** In how many pieces answers have come so far. */
+    get pieces() {
+      return pieces;
     },
 
     /** Lets each connection that begins from now on break after so many bytes of answers. */

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use auth::{CheckRequest, Credential, TokenPlace};
 use bytes::Bytes;
 use connection::{Client, OpenError, Opening, Resume, Socket, Transport};
-use governor::clock::Clock;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
@@ -60,16 +59,20 @@ impl Shared {
         if !self.node.admission_without_session().lets_in() {
             return Err(ConnectError::ShuttingDown);
         }
-        self.connects
-            .check()
-            .map_err(|until| ConnectError::Rate(until.wait_time_from(self.connects.clock().now())))?;
-        body?;
         let (headers, query) = (request.headers(), request.uri().query());
+        let list = query.and_then(subscriptions);
+        let mut resume = if self.keeps_history() {
+            resume(headers, query.unwrap_or_default(), position, list.is_some())
+        } else {
+            Resume::default()
+        };
+        // Before the token is verified, which costs more than anything else here.
+        self.connects.check(self.is_returning(&resume)).map_err(ConnectError::Rate)?;
+        body?;
         let credentials: Vec<_> = self.token_sources.credentials(headers, query).collect();
         if !self.trusts(&credentials, Some(transport), || asked.sender()) {
             return Err(ForeignPage.into());
         }
-        let list = query.and_then(subscriptions);
         let wanted = match &list {
             Some(json) => parse_query(json, &self.extractors)?,
             None => Vec::new(),
@@ -99,11 +102,6 @@ impl Shared {
                 subscriptions.push(subscription);
             }
         }
-        let mut resume = if self.keeps_history() {
-            resume(headers, query.unwrap_or_default(), position, list.is_some())
-        } else {
-            Resume::default()
-        };
         // Before the client hears that it is subscribed.
         self.node.want(subscriptions.iter().map(Subscription::event_type)).await;
         if let Some(cursor) = &resume.cursor {

@@ -12,6 +12,7 @@ mod identity;
 mod longpolling;
 mod poll_cookies;
 mod port;
+mod rate;
 mod relay;
 mod resume;
 mod routes;

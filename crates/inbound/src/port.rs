@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use auth::{Check, CheckRequest, Cors, Credential, Denied, Sender, TokenPlace, TokenSources, Verifier};
 use bytes::Bytes;
-use connection::{Hub, Transport};
+use connection::{Hub, Resume, Transport};
 use event::ExtensionNames;
-use governor::DefaultDirectRateLimiter;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Body as HttpBody;
 use listener::{Body, BodyError, BoxError, ClientBody, CountedBody, Metrics, Peer, read_counted};
@@ -17,12 +16,14 @@ use proxy::Proxy;
 use session::Sessions;
 
 use crate::answer::empty;
+use crate::rate::ConnectLimits;
 
 /// The configuration of the inbound port.
 pub struct Config {
     /// Which pages may read the answers, and use the cookies of their users.
     pub cors: Cors,
     /// Limit of connects within a minute, over all transports (RIG: `MAX_CONNECTIONS_PER_MINUTE`).
+    /// Clients that come back with an id of the gateway have another one, ten times as high.
     pub connects_per_minute: NonZeroU32,
     /// Limit of a request body, in bytes.
     pub max_body: usize,
@@ -71,7 +72,7 @@ pub(crate) struct Shared {
     pub(crate) proxy: Arc<Proxy>,
     /// The metrics of the listeners, which also count the clients that this port refuses.
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) connects: DefaultDirectRateLimiter,
+    pub(crate) connects: ConnectLimits,
     pub(crate) sse_headers: HeaderMap,
 }
 
@@ -97,6 +98,12 @@ impl Shared {
     /// Returns `true` if events have ids, with which clients can come back.
     pub(crate) fn keeps_history(&self) -> bool {
         self.hub.config().history.is_some()
+    }
+
+    /// Returns `true` if a client comes back with an id of the gateway, of whatever series.
+    pub(crate) fn is_returning(&self, resume: &Resume) -> bool {
+        let (cursor, history) = (resume.cursor.as_deref(), self.hub.config().history.as_ref());
+        cursor.zip(history).is_some_and(|(cursor, history)| history.is_id(cursor))
     }
 
     /// Reads a complete body. The second value counts its bytes until it is dropped.

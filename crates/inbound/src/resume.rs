@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue};
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Parameters with the same meaning, for clients that cannot set headers: RIG's spelling, and that
-/// of replacements for `EventSource`. The first one that is not empty counts.
+/// of replacements for `EventSource`. The last one that is not empty counts, since these append
+/// theirs to a URL that may have one of the page.
 const PARAMETERS: [&str; 2] = ["last_event_id", "lastEventId"];
 
 /// Limit of the bytes of a cursor. An id has 22.
@@ -27,9 +28,7 @@ pub(crate) fn resume(
     position: Option<Box<str>>,
     is_complete: bool,
 ) -> Resume {
-    let of_query = || PARAMETERS.into_iter().find_map(|name| parameters(query, name).last());
-    let cursor =
-        of_header(headers).or_else(|| of_query().map(|text| cursor_of(text.as_bytes()))).or(position);
+    let cursor = of_header(headers).or_else(|| of_query(query)).or(position);
     Resume { cursor, ids_in_heartbeats: is_asked_for(query), is_complete, elsewhere: None }
 }
 
@@ -42,6 +41,12 @@ pub(crate) fn is_asked_for(query: &str) -> bool {
 fn of_header(headers: &HeaderMap) -> Option<Box<str>> {
     let mut values = headers.get_all(LAST_EVENT_ID).into_iter().map(HeaderValue::as_bytes);
     values.rfind(|value| !value.is_empty()).map(cursor_of)
+}
+
+/// Returns the cursor in the query.
+fn of_query(query: &str) -> Option<Box<str>> {
+    let of_pair = |pair| PARAMETERS.into_iter().find_map(|name| parameters(pair, name).next());
+    query.rsplit('&').find_map(of_pair).map(|value| cursor_of(value.as_bytes()))
 }
 
 /// Returns the cursor as it is kept; what is not UTF-8 is replaced. Whatever it is, it refuses no
@@ -72,18 +77,18 @@ mod tests {
         resume(&headers(values), query, position.map(super::cursor_of), false).cursor.map(String::from)
     }
 
-    fn of_query(query: &str) -> Option<String> {
+    fn in_query(query: &str) -> Option<String> {
         found(&[], query, None)
     }
 
     #[test]
     fn r11_the_header_counts_before_the_query_and_that_before_the_mailbox() {
         let header = [&b"header"[..]];
-        let both = "last_event_id=query&lastEventId=camel";
+        let both = "lastEventId=camel&last_event_id=query";
         for (values, query, position, expected) in [
             (&header[..], both, Some(&b"mailbox"[..]), Some("header")),
             (&[], both, Some(b"mailbox"), Some("query")),
-            (&[], "lastEventId=camel&last_event_id=query", None, Some("query")),
+            (&[], "last_event_id=query&lastEventId=camel", None, Some("camel")),
             (&[], "lastEventId=camel", Some(b"mailbox"), Some("camel")),
             (&[], "", Some(b"mailbox"), Some("mailbox")),
             (&[], "", None, None),
@@ -91,7 +96,7 @@ mod tests {
             (&[b""], both, None, Some("query")),
             (&[b"", b"first", b"last", b""], "", None, Some("last")),
             (&[b""], "last_event_id=&lastEventId=", Some(b"mailbox"), Some("mailbox")),
-            (&[], "last_event_id=&lastEventId=camel", None, Some("camel")),
+            (&[], "lastEventId=camel&last_event_id=", None, Some("camel")),
             (&[b""], "last_event_id=", None, None),
         ] {
             let cursor = found(values, query, position);
@@ -100,14 +105,17 @@ mod tests {
     }
 
     #[test]
-    fn r11_the_last_parameter_of_a_name_counts() {
+    fn r11_the_last_parameter_counts_whatever_its_name() {
         // A page appends the newest one to the URL of its first connect.
-        let cursor = of_query(&format!("last_event_id=old&subscriptions=[]&last_event_id={ID}"));
+        let cursor = in_query(&format!("last_event_id=old&subscriptions=[]&last_event_id={ID}"));
         assert_eq!(cursor.as_deref(), Some(ID));
-        assert_eq!(of_query("lastEventId=old&lastEventId=new").as_deref(), Some("new"));
-        assert_eq!(of_query("last_event_id=old&last_event_id=").as_deref(), Some("old"));
-        assert_eq!(of_query("last_event_id=old&lastEventId=new").as_deref(), Some("old"));
-        assert_eq!(of_query("LAST_EVENT_ID=a&last_event_id2=b&xlast_event_id=c&lasteventid=d"), None);
+        assert_eq!(in_query("lastEventId=old&lastEventId=new").as_deref(), Some("new"));
+        assert_eq!(in_query("last_event_id=old&last_event_id=").as_deref(), Some("old"));
+        assert_eq!(in_query("last_event_id=old&lastEventId=new").as_deref(), Some("new"));
+        assert_eq!(in_query("lastEventId=old&x=y&last%5Fevent_id=new&").as_deref(), Some("new"));
+        assert_eq!(in_query("last_event_id=a&lastEventId=b&last_event_id=c").as_deref(), Some("c"));
+        assert_eq!(in_query("last_event_id=old&lastEventId=&lastEventId").as_deref(), Some("old"));
+        assert_eq!(in_query("LAST_EVENT_ID=a&last_event_id2=b&xlast_event_id=c&lasteventid=d"), None);
     }
 
     #[test]
@@ -133,7 +141,7 @@ mod tests {
             ("last_event_id==", "="),
             ("&&last_event_id=x=y&&", "x=y"),
         ] {
-            assert_eq!(of_query(query).as_deref(), Some(expected), "{query}");
+            assert_eq!(in_query(query).as_deref(), Some(expected), "{query}");
         }
     }
 
@@ -142,13 +150,13 @@ mod tests {
         let kept = "x".repeat(MAX_CURSOR);
         for long in [kept.clone() + "y", "x".repeat(10_000), "ä".repeat(5000), "%".repeat(10_000)] {
             let query = format!("last_event_id={long}");
-            for cursor in [found(&[long.as_bytes()], "", None), of_query(&query)] {
+            for cursor in [found(&[long.as_bytes()], "", None), in_query(&query)] {
                 assert_eq!(cursor.as_deref(), Some(TOO_LONG));
             }
             assert_eq!(found(&[], "", Some(long.as_bytes())).as_deref(), Some(TOO_LONG));
         }
         assert_eq!(found(&[kept.as_bytes()], "", None), Some(kept.clone()));
-        assert_eq!(of_query(&format!("last_event_id={kept}")), Some(kept));
+        assert_eq!(in_query(&format!("last_event_id={kept}")), Some(kept));
         // Bytes that are replaced take more room than before.
         assert_eq!(found(&[&[0xFF; MAX_CURSOR]], "", None).as_deref(), Some(TOO_LONG));
     }

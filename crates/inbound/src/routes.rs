@@ -4,7 +4,6 @@ use std::sync::{Arc, Weak};
 
 use auth::{Cors, TokenSources};
 use feed::Feeds;
-use governor::{Quota, RateLimiter};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
@@ -14,6 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::answer::{TEXT, answer, method_not_allowed, not_found, text};
 use crate::port::{Config, InboundRequest, Parts, Shared};
+use crate::rate::ConnectLimits;
 use crate::{events, longpolling, sse, subscriptions, websocket};
 
 /// The inbound port of a node. Cloning is cheap; clones share the port.
@@ -36,7 +36,7 @@ impl Inbound {
     /// Returns the inbound port over its `parts`.
     pub fn new(config: Config, parts: Parts) -> Self {
         let Parts { node, hub, sessions, verifier, extractors, proxy, listening } = parts;
-        let connects = RateLimiter::direct(Quota::per_minute(config.connects_per_minute));
+        let connects = ConnectLimits::new(config.connects_per_minute);
         let sse_headers = sse::headers(&config.cors, None);
         let authorization = TokenSources::authorization();
         let token_sources = TokenSources {

@@ -61,7 +61,7 @@ async fn r11_an_old_url_with_a_newer_header_resumes_at_the_header() {
     let [old, new] = two_events(&a).await;
     for (query, headers) in [
         (format!("last_event_id={old}&lastEventId={old}"), format!("Last-Event-ID: {new}\r\n")),
-        (format!("last_event_id={new}&lastEventId={old}"), String::new()),
+        (format!("last_event_id={old}&lastEventId={new}"), String::new()),
         (format!("lastEventId={old}&last_event_id={old}&last_event_id={new}"), String::new()),
         (format!("lastEventId={new}"), "last-event-id:\r\n".to_owned()),
     ] {
