@@ -2,13 +2,14 @@
 //! EventSource does, but when the test says so, and after any byte.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::chunked::Body;
 use crate::client::Request;
 use crate::event_stream::{Dispatched, EventStream};
-use crate::wire::Wire;
+use crate::wire::{DEADLINE, Wire};
 
 /// A client of Server-Sent Events over several connections.
 pub struct EventSource {
@@ -107,12 +108,13 @@ impl EventSource {
     /// the events so far. Returns `false` if the stream has ended before.
     ///
     /// # Panics
-    /// Panics at the deadline, and if it is not connected or refused.
+    /// Panics if no event comes until the deadline, and if it is not connected or refused.
     pub fn read(&mut self, bytes: usize, mut is_enough: impl FnMut(&[Dispatched]) -> bool) -> bool {
         if is_enough(&self.events) {
             return true;
         }
         let connection = self.connection.as_mut().expect("it is connected");
+        let mut deadline = Instant::now() + DEADLINE;
         for _ in 0..bytes {
             let Some(byte) = connection.next_byte() else { return false };
             let Some(byte) = connection.body.decode(byte) else { continue };
@@ -122,7 +124,10 @@ impl EventSource {
                 if is_enough(&self.events) {
                     break;
                 }
+                deadline = Instant::now() + DEADLINE;
             }
+            // Heartbeats go on without end.
+            assert!(byte != b'\n' || Instant::now() < deadline, "no event within {DEADLINE:?}");
         }
         true
     }
@@ -169,7 +174,9 @@ impl EventSource {
     /// Panics at the deadline, and if the stream ends before.
     pub fn until_cursor_moves(&mut self) -> String {
         let before = self.cursor().to_owned();
+        let deadline = Instant::now() + DEADLINE;
         while self.cursor() == before {
+            assert!(Instant::now() < deadline, "the id does not move within {DEADLINE:?}");
             assert!(self.read(1, |_| false), "the stream ends");
         }
         self.cursor().to_owned()

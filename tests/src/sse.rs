@@ -88,6 +88,19 @@ impl Sse {
         }
     }
 
+    /// Returns the next heartbeat as it is on the wire; events are skipped.
+    ///
+    /// # Panics
+    /// Panics if the stream ends.
+    pub fn next_heartbeat(&mut self) -> String {
+        loop {
+            let block = self.exact().expect("a heartbeat, not the end of the stream");
+            if block.starts_with(": heartbeat") {
+                return block;
+            }
+        }
+    }
+
     /// Returns the next event or comment, redacted.
     ///
     /// # Panics

@@ -97,6 +97,11 @@ fn r31_a_stream_that_is_made_anew_changes_nothing_for_events() {
     cluster.nats.delete(&cluster.stream());
     publish(&cluster, 3..6);
     cluster.init(&[]);
+    for node in [0, 1] {
+        eventually("the node follows the new stream", || {
+            (cluster.revoke(node, &format!("s{node}")).status == 201).then_some(())
+        });
+    }
     publish(&cluster, 6..9);
     for (node, client) in clients.iter_mut().enumerate() {
         let answer = client.come_back();
@@ -140,6 +145,44 @@ fn r31_what_is_lost_between_nodes_is_a_gap_live_and_at_the_next_resume() {
     });
     assert_eq!(live.come_back(), Ok(1));
     assert_eq!(numbers(&mut live), [0, 6, 9].into());
+}
+
+/// A node receives a type only while it has subscribers of it, so it has not seen what came before.
+#[test]
+fn r31_a_type_that_a_node_did_not_receive_is_a_gap() {
+    let cluster = Cluster::start(ClusterOptions::default());
+    let both = subscribed_to(&["greeting", "other"]);
+    let mut witness = EventSource::connect(cluster.gateway(0).inbound(), &both);
+    let mut client = connect(&cluster, 1);
+    client.cut();
+    cluster.gateway(0).publish(&event_of("other", 0));
+    witness.until("other");
+    client.ask_for(&both);
+    assert_eq!(reason(client.come_back()), "expired");
+    assert_eq!(client.come_back(), Ok(0), "from here on, nothing is missing");
+    cluster.gateway(0).publish(&event_of("other", 3));
+    client.until_received(1);
+    assert_eq!(client.received(), [event_of("other", 3)]);
+}
+
+/// Its own events outlive a restart, but others went on without it.
+#[test]
+fn r31_a_node_that_was_restarted_has_missed_what_others_published() {
+    let mut cluster = Cluster::start(ClusterOptions::default());
+    let mut client = connect(&cluster, 1);
+    publish(&cluster, [0]);
+    client.until_received(1);
+    client.cut();
+    cluster.stop(1);
+    publish(&cluster, [3]);
+    cluster.launch(1);
+    cluster.await_ready_of(&[1]);
+    client.turn_to(cluster.gateway(1).inbound());
+    assert_eq!(reason(client.come_back()), "lost");
+    publish(&cluster, [6]);
+    client.until_received(2);
+    assert_eq!(numbers(&mut client), [0, 6].into());
+    assert_eq!(client.come_back(), Ok(0), "the gap was a new beginning");
 }
 
 #[test]

@@ -198,6 +198,21 @@ fn r30_the_bound_is_one_of_memory() {
     }
 }
 
+#[test]
+fn r30_revocations_take_their_part_of_the_bound() {
+    const REVOKED: usize = 50;
+    let gateway = Gateway::start(&[("HISTORY_BYTES", "64KiB"), ("HEARTBEAT_INTERVAL", "1d")]);
+    let _client = client(&gateway);
+    publish(&gateway, "greeting", 1_000, 0);
+    let before = gateway.metric(EVENTS);
+    for n in 0..REVOKED {
+        gateway.blacklist(&format!("s{n}"));
+    }
+    let (kept, bytes) = (gateway.metric(EVENTS), gateway.metric(BYTES));
+    assert!(kept < before - REVOKED as f64 / 2.0, "{before} events, then {kept}");
+    assert!((60_000.0..=65_536.0).contains(&bytes), "{bytes}");
+}
+
 /// Long after the last event, the memory is free again.
 #[test]
 fn what_was_kept_is_given_back() {

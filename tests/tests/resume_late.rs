@@ -138,16 +138,17 @@ fn r16_a_late_subscription_whose_past_is_gone_is_a_gap() {
     client.cut();
     publish(&gateway, "noisy", 0..1);
     let missed = publish(&gateway, "news", 1..2);
+    let cursor = client.cursor().to_owned();
     client.open();
     assert_eq!(client.until_answer(), Ok(0));
     put(&gateway, &mut client, &["news", "noisy"]);
     let gap: Value = client.until_answer().expect_err("the event of the other type is not kept");
     assert_eq!(gap["reason"], "expired", "{gap}");
     assert_eq!(client.received(), [""; 0], "never a part: {missed:?}");
+    assert!(![cursor.as_str(), ""].contains(&client.cursor()), "the gap is a new beginning");
     let live = publish(&gateway, "news", 2..3);
     client.until_received(1);
     assert_eq!(client.received(), live);
-    assert_ne!(client.cursor(), "");
 }
 
 /// The claims of a token give subscriptions as well: they are those of the present token.
@@ -192,6 +193,22 @@ fn r16_events_before_the_put_do_not_move_the_cursor() {
     client.until("news");
     let received = client.received();
     assert!(received.contains(&news[0]), "{received:?}");
+}
+
+/// Nor may a heartbeat.
+#[test]
+fn r16_heartbeats_before_the_put_have_no_id() {
+    let gateway = Gateway::start(&[("HEARTBEAT_INTERVAL", "100ms")]);
+    let mut client = EventSource::connect(gateway.inbound(), "");
+    put(&gateway, &mut client, &["news"]);
+    client.until("rig.subscriptions_set");
+    publish(&gateway, "news", 0..1);
+    client.until_received(1);
+    publish(&gateway, "news", 1..2);
+    let request = Request::get("/_rig/v1/connection/sse").header("Last-Event-ID", client.cursor());
+    let mut stream = Sse::open(gateway.inbound(), &request).expect("a stream");
+    let heartbeats = [(); 3].map(|()| stream.next_heartbeat());
+    assert!(heartbeats.iter().all(|block| !block.contains("\nid")), "{heartbeats:?}");
 }
 
 fn put_with_token(gateway: &Gateway, client: &EventSource, event_types: &[&str]) {

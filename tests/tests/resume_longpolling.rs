@@ -104,6 +104,27 @@ fn r27_an_answer_that_got_lost_is_repeated() {
     assert_eq!(ids(&page.come_back(&gateway)), ["0", "1", "2"]);
 }
 
+/// A mailbox takes what was missed in parts. The position is that of what was handed over.
+#[test]
+fn r27_a_page_whose_mailbox_is_gone_in_the_middle_of_what_it_missed() {
+    let gateway = Gateway::start(&[("LONGPOLLING_IDLE_TIMEOUT", "1s")]);
+    let mut page = Page::open(&gateway, &subscribed_to(&["greeting"]));
+    await_gone(&gateway);
+    let missed: Vec<_> = (0..120).map(|id| id.to_string()).collect();
+    for id in &missed {
+        gateway.publish(&event_of("greeting", id));
+    }
+    let mut events = page.come_back(&gateway);
+    let first = ids(&events).len();
+    assert!((1..120).contains(&first), "{first}");
+    await_gone(&gateway);
+    events.extend(page.come_back(&gateway));
+    while !types(&events).contains(&"rig.resumed") {
+        events.extend(page.events(&gateway));
+    }
+    assert_eq!(ids(&events), missed, "after {first}");
+}
+
 #[test]
 fn r27_a_page_that_has_only_connected() {
     let gateway = Gateway::start(&[("LONGPOLLING_IDLE_TIMEOUT", "1s")]);

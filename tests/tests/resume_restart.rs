@@ -37,6 +37,13 @@ fn client(gateway: &Gateway) -> (EventSource, Vec<String>) {
     (client, publish(gateway, 3..6))
 }
 
+/// Publishes events that take the places of those that are lost.
+fn take_places(gateway: &Gateway) {
+    let mut other = EventSource::connect(gateway.inbound(), &subscribed_to(&["greeting"]));
+    publish(gateway, 10..20);
+    other.until_received(10);
+}
+
 #[test]
 fn r12_after_a_crash_never_the_wrong_events() {
     let folder = Folder::new();
@@ -46,10 +53,7 @@ fn r12_after_a_crash_never_the_wrong_events() {
     let (mut client, _) = client(&gateway);
     gateway.kill();
     let gateway = Gateway::start(&settings);
-    // These take the places of those that were lost.
-    let mut other = EventSource::connect(gateway.inbound(), &subscribed_to(&["greeting"]));
-    publish(&gateway, 10..20);
-    other.until_received(10);
+    take_places(&gateway);
     client.turn_to(gateway.inbound());
     let cursor = client.cursor().to_owned();
     assert_eq!(client.come_back(), restarted(&cursor));
@@ -83,6 +87,7 @@ fn r12_a_clean_stop_then_a_crash_is_a_restart_too() {
         gateway.kill();
 
         let gateway = Gateway::start(&settings);
+        take_places(&gateway);
         client.turn_to(gateway.inbound());
         let cursor = client.cursor().to_owned();
         assert_eq!(client.come_back(), restarted(&cursor), "published after the restart: {is_used}");
@@ -100,6 +105,7 @@ fn r12_without_a_folder_a_restart_is_a_gap() {
         let (mut client, _) = client(&gateway);
         stop(&mut gateway);
         let gateway = Gateway::start(&settings);
+        take_places(&gateway);
         client.turn_to(gateway.inbound());
         let cursor = client.cursor().to_owned();
         assert_eq!(client.come_back().unwrap_err()["reason"], reason, "{cursor}");
@@ -135,6 +141,7 @@ fn r12_a_file_that_is_damaged_or_old_is_a_gap_and_is_removed() {
             std::fs::write(&file, &bytes).expect("a file");
         }
         let gateway = Gateway::start(&[("DATA_DIR", &data), ("HISTORY", history)]);
+        take_places(&gateway);
         client.turn_to(gateway.inbound());
         let cursor = client.cursor().to_owned();
         let answer = client.come_back().expect_err(fault);

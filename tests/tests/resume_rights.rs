@@ -125,7 +125,8 @@ fn r17_a_revoked_session_is_refused_whatever_its_cursor() {
     let cursor = client.cursor();
     for path in ["sse", "longpolling"] {
         let request = Request::get(format!("/_rig/v1/connection/{path}?{}", query(&token)));
-        let answer = gateway.ask(&request.header("Last-Event-ID", cursor));
+        let opened = Sse::open(gateway.inbound(), &request.header("Last-Event-ID", cursor));
+        let answer = opened.err().unwrap_or_else(|| panic!("{path}: it is let in"));
         assert_eq!(answer.status, 400, "{path}: {}", answer.shown());
         assert!(answer.text().contains("Ignoring blacklisted JWT"), "{path}: {}", answer.text());
     }

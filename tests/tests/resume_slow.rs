@@ -121,6 +121,9 @@ fn r24_a_reader_that_the_ring_has_passed_gets_a_gap() {
     assert_eq!(gap["reason"], "expired", "{gap}");
     let received = reader.received();
     assert!(received.len() < 9_000 && received.iter().enumerate().all(|(id, data)| *data == event(id)));
+    reader.turn_to(gateway.inbound());
+    reader.ask_for(&query);
+    assert_eq!(reader.come_back(), Ok(0), "the gap was a new beginning");
     publish(25_000..25_001);
     reader.until_received(1);
     assert_eq!(reader.received(), [event(25_000)], "live, and not from before the gap");

@@ -104,7 +104,7 @@ fn r26_a_websocket_that_asks_for_ids_comes_back() {
 #[test]
 fn r26_heartbeats_carry_ids_as_messages() {
     let gateway = Gateway::start(&[("HEARTBEAT_INTERVAL", "100ms")]);
-    let mut idle = Client::connect(&gateway, &format!("{}&resume=true", subscribed_to(&["quiet"])));
+    let mut idle = Client::connect(&gateway, &subscribed_to(&["quiet"]));
     let mut other = Client::connect(&gateway, &subscribed_to(GREETING));
     for id in 0..3 {
         gateway.publish(&event_of("greeting", id));
@@ -113,6 +113,13 @@ fn r26_heartbeats_carry_ids_as_messages() {
     while idle.cursor != head {
         let (id, rest) = idle.next();
         assert_eq!((id.map(|id| id.len()), rest.as_str()), (Some(22), ""), "an id alone");
+    }
+    // Each follows a ping, as clients without ids get it.
+    let frames = std::iter::repeat_with(|| idle.socket.receive());
+    let mut frames = frames.skip_while(|frame| frame != "PING ").take(6);
+    while let Some(ping) = frames.next() {
+        let id = frames.next().expect("an even number");
+        assert!(ping == "PING " && id.starts_with("TEXT id: "), "{ping:?} {id:?}");
     }
 }
 

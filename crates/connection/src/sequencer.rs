@@ -145,8 +145,7 @@ impl Sequencer {
         queue: impl FnOnce(EventPosition, Vec<S>) -> Q,
     ) -> Option<Q> {
         let event_type = event.event_type();
-        if !self.is_wanted(event_type, index) {
-            let type_key = self.keys.of_type(event_type);
+        if let Some(type_key) = self.unwanted(event_type, index) {
             let mut ring = self.ring.lock();
             // Asked again with the lock: from here on, no subscription is added.
             uses_index();
@@ -170,10 +169,15 @@ impl Sequencer {
         queued
     }
 
-    /// Returns `true` if events of a type are kept: it has subscribers, or had some recently, or
-    /// those of every type are.
-    fn is_wanted<S: Clone>(&self, event_type: &str, index: &Index<S>) -> bool {
-        self.is_known(event_type, index) || self.given_up.lock().is_any(Instant::now())
+    /// Returns the key of a type whose events are not kept: it has no subscribers and had none
+    /// recently.
+    fn unwanted<S: Clone>(&self, event_type: &str, index: &Index<S>) -> Option<TypeKey> {
+        uses_index();
+        if index.has(event_type) {
+            return None;
+        }
+        let type_key = self.keys.of_type(event_type);
+        (!self.given_up.lock().keeps(type_key, Instant::now())).then_some(type_key)
     }
 
     /// Returns `true` if a type has subscribers, or had some recently in this run.

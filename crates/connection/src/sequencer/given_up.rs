@@ -73,8 +73,13 @@ impl GivenUp {
         self.types.get(&key).is_some_and(|left| left.is_recent(self.age, now))
     }
 
+    /// Returns `true` if events of a type without subscribers are kept now.
+    pub(super) fn keeps(&self, key: TypeKey, now: Instant) -> bool {
+        self.is_any(now) || self.has(key, now)
+    }
+
     /// Returns `true` if events of every type are kept now.
-    pub(super) fn is_any(&self, now: Instant) -> bool {
+    fn is_any(&self, now: Instant) -> bool {
         self.any_since.is_some_and(|since| now.duration_since(since) <= self.age.min(ANY_TYPE))
     }
 
