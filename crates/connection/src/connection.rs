@@ -113,11 +113,13 @@ impl Connection {
     fn push_event(&self, bytes: &Bytes, frame: &Frame) -> Pushed {
         let limit = (self.commons.config.outbox_bytes, self.payload_fence());
         let pushed = self.write(|writer, socket| {
-            if !writer.takes(frame.position()) {
-                return Pushed::Refused;
-            }
-            if writer.awaits_subscriptions() {
-                return writer.push(&self.without_ids(&[frame]), Kind::Payload, socket, limit);
+            if !writer.takes_plainly(frame.position()) {
+                if !writer.takes(frame.position()) {
+                    return Pushed::Refused;
+                }
+                if writer.awaits_subscriptions() {
+                    return writer.push(&self.without_ids(&[frame]), Kind::Payload, socket, limit);
+                }
             }
             writer.push(&[bytes], Kind::Payload, socket, limit)
         });

@@ -448,9 +448,19 @@ impl Writer {
         }
     }
 
+    /// As [`Writer::takes`], for a client that has not come back a moment ago; `false` for others.
+    #[inline(always)] // into `deliver_all`: it is called for every event of every client
+    pub(crate) fn takes_plainly(&mut self, position: EventPosition) -> bool {
+        let is_new = position > self.position || position == EventPosition::default();
+        let is_taken = self.returned.is_none() && is_new;
+        if is_taken {
+            self.position = self.position.max(position);
+        }
+        is_taken
+    }
+
     /// Returns `true` if an event at this position is for the client now, and records that it gets
     /// it; 0: it has no position.
-    #[inline(always)] // into `deliver_all`: it is called for every event of every client
     pub(crate) fn takes(&mut self, position: EventPosition) -> bool {
         if position == EventPosition::default() {
             return true;

@@ -132,7 +132,8 @@ async fn r26_the_subprotocol_of_ids_is_chosen_if_there_are_ids() {
         assert!(!head.contains(&secret), "{head}");
         assert_eq!(messages.matches("id: ").count(), usize::from(chosen == "rig.ids"), "{messages}");
     }
-    let refused = ask(without.address, &handshake("rig.ids")).await;
+    let handshake = handshake("rig.ids").replace("connection: upgrade", "connection: upgrade, close");
+    let refused = ask(without.address, &handshake).await;
     assert_eq!(refused.status, 400, "{}", refused.body);
 }
 
