@@ -172,6 +172,46 @@ fn r27_over_a_clean_restart() {
     assert_eq!(ids(&events), ["1", "2"], "{events:?}");
 }
 
+/// A browser stores the cookies of an answer whose rest never comes, and its mailbox goes with it.
+#[test]
+fn r27_an_answer_that_is_cut_off_by_a_restart_is_repeated() {
+    let folder = Folder::new();
+    let data = folder.join("data");
+    let query = format!("{}&resume=true", subscribed_to(&["greeting"]));
+    for polls_before in [0, 1] {
+        let mut gateway = Gateway::start(&[("DATA_DIR", &data)]);
+        let mut page = Page { query: query.clone(), client: LongPolling::connect(gateway.inbound(), &query) };
+        let opened = page.ask(&gateway).json();
+        assert_eq!(opened["resume"], json!(false), "{opened}");
+        let mut read = opened["read"].clone();
+        for id in 0..polls_before {
+            gateway.publish(&event_of("greeting", id));
+            page.query = format!("{query}&read={}", read.as_str().expect("a text"));
+            let polled = page.ask(&gateway).json();
+            assert_eq!(polled["events"].as_array().map(Vec::len), Some(3), "{polled}");
+            read = polled["read"].clone();
+        }
+        for id in 5..8 {
+            gateway.publish(&event_of("greeting", id));
+        }
+        // The page takes nothing of this answer.
+        page.query = format!("{query}&read={}", read.as_str().expect("a text"));
+        assert!(page.events(&gateway).len() >= 3);
+        gateway.terminate();
+        assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
+        let mut gateway = Gateway::start(&[("DATA_DIR", &data)]);
+        page.client.turn_to(gateway.inbound());
+        let opened = page.ask(&gateway).json();
+        assert_eq!(opened["resume"], json!(true), "{opened}");
+        page.query = format!("{query}&read={}", opened["read"].as_str().expect("a text"));
+        let events = page.events(&gateway);
+        assert_eq!(ids(&events), ["5", "6", "7"], "{events:?}");
+        assert_eq!(events.last().map(|event| event["type"].clone()), Some(json!("rig.resumed")));
+        gateway.terminate();
+        gateway.exit_status();
+    }
+}
+
 #[test]
 fn r27_a_kill_clears_all_three_cookies() {
     let gateway = Gateway::start(&[]);

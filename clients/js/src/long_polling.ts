@@ -42,7 +42,7 @@ export async function longPolling(attempt: Attempt, link: Link): Promise<void> {
     }
     // Only now: if the answer is cut, the next poll asks for its events again.
     store(cookies, changes);
-    link.taken(events ? read : "0");
+    link.taken(events ? read : read || "0");
   }
 }
 

@@ -252,8 +252,13 @@ impl Hub {
         self.prepare_poll(connection, known);
         let wait = self.commons.config.poll_wait;
         let settled = || self.settled_position(connection);
-        let (batch, position) = mailbox.poll(known, wait, answer, settled).await?;
-        Ok(Batch { position: self.id_of(position), ..batch })
+        let (batch, position, gap) = mailbox.poll(known, wait, answer, settled).await?;
+        Ok(self.answered(batch, position, gap))
+    }
+
+    fn answered(&self, batch: Batch, position: EventPosition, gap: Option<Gap>) -> Batch {
+        gap.into_iter().for_each(|gap| self.commons.metrics.gaps(gap, 1));
+        Batch { position: self.id_of(position), ..batch }
     }
 
     /// Takes what a client misses that is behind, as far as its mailbox has room.
@@ -295,8 +300,8 @@ impl Hub {
         self.prepare_poll(connection, known);
         let wait = self.commons.config.poll_wait;
         let settled = || self.settled_position(connection);
-        let (batch, position) = mailbox.poll_from_elsewhere(limit, known, wait, settled).await?;
-        Ok(Batch { position: self.id_of(position), ..batch })
+        let (batch, position, gap) = mailbox.poll_from_elsewhere(limit, known, wait, settled).await?;
+        Ok(self.answered(batch, position, gap))
     }
 
     /// Returns the types of events that have subscriptions now, or had some recently: their

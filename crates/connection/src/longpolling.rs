@@ -90,6 +90,10 @@ pub struct Batch {
     pub position: Option<EventId>,
 }
 
+/// The answer to one poll, with the position up to which the client has got everything with it, and
+/// the gap that it contains.
+pub(crate) type Polled = (Batch, EventPosition, Option<Gap>);
+
 /// Why a poll cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PollError {
@@ -177,9 +181,9 @@ impl Mailbox {
         state.returned.as_mut().map(|returned| act(returned, position))
     }
 
-    /// Records what the client's subscriptions select from now on.
-    pub(crate) fn select(&self, selection: Selection) {
-        self.state.lock().select(selection);
+    /// Records what the client's subscriptions select after this position.
+    pub(crate) fn select(&self, from: EventPosition, all: Selection) {
+        self.state.lock().select(from, all);
     }
 
     /// Begins as decided, with the place to come back to when the mailbox is gone.
@@ -219,7 +223,7 @@ impl Mailbox {
             }
             Pulled::Live(position, event, id) => {
                 returned.catch_up_ends();
-                let place = if id.is_some() { position } else { EventPosition::default() };
+                let place = id.map(|_| position);
                 event.into_iter().for_each(|event| state.keep_missed(event, place));
                 state.raise_position(position);
             }
@@ -308,7 +312,8 @@ impl Mailbox {
     }
 
     /// Returns the events after `known` as soon as there are any, or none after `wait`. Returns all
-    /// kept events if the cursor is missing, of another mailbox, or older than all of them.
+    /// kept events if the cursor is missing, of another mailbox, or older than all of them: then
+    /// with a gap before them, if events have positions.
     ///
     /// A revocation answers waiting polls with `rig.session_killed`, and drops what is not written
     /// yet of `answer`; later polls fail. While the fence is closed, there are no events for the
@@ -319,7 +324,7 @@ impl Mailbox {
         wait: Duration,
         answer: Option<Arc<dyn AnswerInFlight>>,
         settled: impl Fn() -> EventPosition,
-    ) -> Result<(Batch, EventPosition), PollError> {
+    ) -> Result<Polled, PollError> {
         self.poll_up_to(usize::MAX, (known, wait), answer, settled).await
     }
 
@@ -331,7 +336,7 @@ impl Mailbox {
         known: Option<Cursor>,
         wait: Duration,
         settled: impl Fn() -> EventPosition,
-    ) -> Result<(Batch, EventPosition), PollError> {
+    ) -> Result<Polled, PollError> {
         let _relayed = Relayed::at(self).ok_or(PollError::TooMany)?;
         self.poll_up_to(limit, (known, wait), None, settled).await
     }
@@ -342,7 +347,7 @@ impl Mailbox {
         (known, wait): (Option<Cursor>, Duration),
         answer: Option<Arc<dyn AnswerInFlight>>,
         settled: impl Fn() -> EventPosition,
-    ) -> Result<(Batch, EventPosition), PollError> {
+    ) -> Result<Polled, PollError> {
         match self.close_reason() {
             Some(CloseReason::TokenExpired) => return Err(PollError::SessionExpired),
             Some(reason) if reason.is_end_of_session() => return Err(PollError::SessionKilled),

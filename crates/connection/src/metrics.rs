@@ -240,6 +240,11 @@ impl Metrics {
         self.families.resumes.get_or_create(&ByResult { result }).inc();
     }
 
+    #[cfg(test)]
+    pub(crate) fn gaps_of(&self, gap: Gap) -> u64 {
+        self.families.gaps.get_or_create(&ByGap { reason: gap.as_str() }).get()
+    }
+
     /// Counts gaps that are sent to this number of clients.
     pub(crate) fn gaps(&self, gap: Gap, clients: usize) {
         self.families.gaps.get_or_create(&ByGap { reason: gap.as_str() }).inc_by(clients as u64);

@@ -15,11 +15,13 @@ mod behind;
 mod late;
 mod pull;
 mod returned;
+mod selections;
 
 use behind::Behind;
 pub(crate) use late::SearchTime;
 pub(crate) use pull::{Missed, Pulled};
 pub(crate) use returned::Returned;
+pub(crate) use selections::Selections;
 
 /// What a client says about an earlier connection.
 #[derive(Debug, Default)]

@@ -86,7 +86,7 @@ impl Connection {
         self.announce(&mut ties, subscriptions);
         // With the ring locked: what comes before is in the ring, what comes after is delivered.
         ties.interest = Some(subscribe());
-        self.note_selection(sequencer, subscriptions);
+        self.note_selection(sequencer, &ring, subscriptions);
         self.enter(sequencer, start);
         drop(ring);
         if gives_ids {
@@ -129,15 +129,16 @@ impl Connection {
         self.announce(&mut ties, subscriptions);
         uses_index();
         ties.interest.iter_mut().for_each(|interest| interest.replace(subscriptions));
-        self.note_selection(sequencer, subscriptions);
+        self.note_selection(sequencer, &ring, subscriptions);
         self.select_anew(&mut ring, subjects, subscriptions);
         Ok(())
     }
 
     /// Records what a mailbox takes from the ring when it is full. Called with the ring locked.
-    fn note_selection(&self, sequencer: &Sequencer, subscriptions: &[Subscription]) {
+    fn note_selection(&self, sequencer: &Sequencer, ring: &Ring, subscriptions: &[Subscription]) {
         if let Some(mailbox) = self.mailbox() {
-            mailbox.select(sequencer.keys().select(subscriptions, self.commons().index.extractors()));
+            let all = sequencer.keys().select(subscriptions, self.commons().index.extractors());
+            mailbox.select(ring.last(), all);
         }
     }
 

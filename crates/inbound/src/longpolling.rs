@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use auth::{Cors, Sender};
+use bytes::Bytes;
 use connection::{AnswerInFlight, Batch, Connection, Fencing, PollError, Transport, last_batch};
 use http::{HeaderValue, Response, StatusCode};
 use listener::{Body, Gate, RefusalReason, retry_after};
@@ -14,6 +15,9 @@ use crate::error::{ConnectError, ForeignPage};
 use crate::poll_cookies::{FIRST_EVENT, Found, Place, PollCookies};
 use crate::port::{InboundRequest, Shared};
 use crate::relay;
+
+/// What a page has read that has only opened its connection: no cursor is lower.
+const BEFORE_ALL: u64 = 0;
 
 pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Response<Body> {
     let body = shared.without_body(&mut asked).await;
@@ -62,11 +66,18 @@ async fn respond(
     let opening = shared.prepare(asked, Transport::LongPolling, cookies.position(), body).await?;
     let is_resumed = opening.resume.ids_in_heartbeats && opening.resume.cursor.is_some();
     let connection = shared.hub.open_longpolling(opening).map_err(|error| shared.refused(error))?;
-    // A page cannot see its cookies: this lets it know that `rig.resumed` or `rig.gap` will come.
-    let body = if is_resumed { r#"{"resume":true}"# } else { r#""ok""# };
+    let position = shared.hub.position_of(&connection);
+    let body = if cookies.ask_for_resume() && position.is_some() {
+        // A page cannot see its cookies: this lets it know whether `rig.resumed` or `rig.gap` will
+        // come.
+        let body = format!(r#"{{"resume":{is_resumed}}}"#);
+        cookies.body(body.into(), BEFORE_ALL, position)
+    } else {
+        Bytes::from_static(br#""ok""#)
+    };
     let mut response = answer(StatusCode::OK, JSON, body);
     cookies.set(&shared.hub, &connection, &FIRST_EVENT, response.headers_mut());
-    cookies.set_position(shared.hub.position_of(&connection), response.headers_mut());
+    cookies.set_position(position, response.headers_mut());
     Ok(response)
 }
 
@@ -115,7 +126,8 @@ pub(crate) fn answer_poll(
 ) -> Response<Body> {
     match batch {
         Ok(batch) => {
-            let mut response = answer(StatusCode::OK, JSON, cookies.body(batch.body, batch.cursor));
+            let mut response =
+                answer(StatusCode::OK, JSON, cookies.body(batch.body, batch.cursor, batch.position));
             let headers = response.headers_mut();
             match connection.close_reason() {
                 Some(reason) if batch.over && reason.is_revocation() => {

@@ -65,7 +65,23 @@ pub(crate) struct PollCookies<'r> {
     /// The name of the cookie of the position; `None` if there are no positions.
     position: Option<String>,
     /// What the query says, if it asks for resume.
-    read: Option<Option<Cursor>>,
+    read: Option<Read>,
+}
+
+/// How far a page says that it has read: a cursor of its connection, and the id with which it comes
+/// back if that is gone. The gateway has given it both with an answer.
+#[derive(Default)]
+struct Read {
+    cursor: Option<Cursor>,
+    id: Option<Box<str>>,
+}
+
+impl Read {
+    fn parse(text: &str) -> Self {
+        let (cursor, id) = text.split_once('-').unwrap_or((text, ""));
+        let id = (!id.is_empty()).then(|| cursor_of(id.as_bytes()));
+        Self { cursor: Cursor::parse(cursor), id }
+    }
 }
 
 impl<'r> PollCookies<'r> {
@@ -81,22 +97,27 @@ impl<'r> PollCookies<'r> {
     }
 
     /// Takes from the query how far the page has read: with `resume=true`, each answer says in
-    /// `read` how far it goes. A browser may have stored the cookies of an answer that was cut off.
+    /// `read` how far it goes. It counts before the cookies, since a browser may have stored those
+    /// of an answer that was cut off.
     pub(crate) fn with_query(self, query: Option<&str>) -> Self {
         let query = query.unwrap_or_default();
-        let read = || parameters(query, "read").last().and_then(|read| Cursor::parse(&read));
+        let read = || parameters(query, "read").last().map(|read| Read::parse(&read)).unwrap_or_default();
         Self { read: is_asked_for(query).then(read), ..self }
     }
 
-    /// Returns the body of an answer that ends at this cursor.
-    pub(crate) fn body(&self, body: Bytes, cursor: Cursor) -> Bytes {
-        match (self.read, body.strip_suffix(b"}")) {
-            (Some(_), Some(start)) => {
-                // A string, since the number may be larger than those of JavaScript.
-                [start, format!(r#","read":"{cursor}"}}"#).as_bytes()].concat().into()
-            }
-            _ => body,
-        }
+    /// Returns `true` if the page asks for resume.
+    pub(crate) const fn ask_for_resume(&self) -> bool {
+        self.read.is_some()
+    }
+
+    /// Returns the body of an answer, a JSON object, that ends at this cursor and this id; `None`:
+    /// at the id with which the page came.
+    pub(crate) fn body(&self, body: Bytes, cursor: impl fmt::Display, id: Option<EventId>) -> Bytes {
+        let (Some(read), Some(start)) = (&self.read, body.strip_suffix(b"}")) else { return body };
+        // Whatever else the page has sent is not given back: it may not fit into a string.
+        let id = id.or_else(|| EventId::from_text(read.id.as_deref()?));
+        let id = id.map(|id| format!("-{id}")).unwrap_or_default();
+        [start, format!(r#","read":"{cursor}{id}"}}"#).as_bytes()].concat().into()
     }
 
     /// Returns `true` if the request names a connection, of whatever page.
@@ -160,14 +181,18 @@ impl<'r> PollCookies<'r> {
 
     /// Returns the cursor of the events that the page has received.
     pub(crate) fn cursor(&self) -> Option<Cursor> {
-        if let Some(read) = self.read.flatten() {
-            return Some(read);
+        if let Some(cursor) = self.read.as_ref().and_then(|read| read.cursor) {
+            return Some(cursor);
         }
         cookies(self.headers, &format!("{LAST_EVENT_ID}{}", self.suffix)).find_map(cursor)
     }
 
     /// Returns the cursor with which a new connection of the page continues an earlier one.
     pub(crate) fn position(&self) -> Option<Box<str>> {
+        let read = self.position.as_ref().and(self.read.as_ref()).and_then(|read| read.id.clone());
+        if read.is_some() {
+            return read;
+        }
         let values = cookies(self.headers, self.position.as_deref()?);
         values.map(without_quotes).find(|value| !value.is_empty()).map(cursor_of)
     }
@@ -232,8 +257,8 @@ fn without_quotes(value: &[u8]) -> &[u8] {
     value.strip_suffix(b"\"").unwrap_or(value)
 }
 
-/// Bytes that `read` adds to an answer, at most.
-pub(crate) const READ: usize = 40;
+/// Bytes that `read` adds to an answer, at most: a cursor has 20, an id 22.
+pub(crate) const READ: usize = 64;
 
 /// Returns the cursor in a cookie; `None` if the gateway has not set it, and the page has received
 /// no event.
@@ -319,6 +344,8 @@ mod tests {
         let seven = Cursor::parse("7");
         for (query, expected) in [
             ("resume=true&read=7", "7"),
+            ("resume=true&read=7-", "7"),
+            ("resume=true&read=7-AAAAAAAAAAAAAAAAAAA-AA", "7"),
             ("read=1&resume=true&read=7", "7"),
             ("resume=true", "9"),
             ("resume=true&read=", "9"),
@@ -328,9 +355,35 @@ mod tests {
             assert_eq!(cookies(query).cursor(), Cursor::parse(expected), "{query}");
         }
         let body = Bytes::from_static(br#"{"events":[]}"#);
-        let answer = |query| cookies(query).body(body.clone(), seven.unwrap());
-        assert_eq!(answer("resume=true"), r#"{"events":[],"read":"7"}"#);
-        assert_eq!(answer("read=7"), body);
+        let answer = |query, id| cookies(query).body(body.clone(), seven.unwrap(), id);
+        assert_eq!(answer("resume=true", None), r#"{"events":[],"read":"7"}"#);
+        assert_eq!(answer("read=7", None), body);
+        let [id, other] = ["AAAAAAAAAAAAAAAAAAA-AA", "BBBBBBBBBBBBBBBBBBBBBB"];
+        let with_id = |id: &str| format!(r#"{{"events":[],"read":"7-{id}"}}"#);
+        assert_eq!(answer("resume=true&read=5", EventId::from_text(id)), with_id(id));
+        assert_eq!(answer("resume=true&read=5-BBBBBBBBBBBBBBBBBBBBBB", EventId::from_text(id)), with_id(id));
+        assert_eq!(answer("resume=true&read=5-BBBBBBBBBBBBBBBBBBBBBB", None), with_id(other));
+        assert_eq!(answer("resume=true&read=5-%22%7D", None), r#"{"events":[],"read":"7"}"#);
+    }
+
+    #[test]
+    fn r27_a_page_says_in_the_query_where_it_comes_back_to() {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::COOKIE, HeaderValue::from_static("position=cookie"));
+        let position = |query, keeps_history| {
+            let cookies = PollCookies::new(&headers, Sender::Own, false, keeps_history);
+            cookies.with_query(Some(query)).position().map(String::from)
+        };
+        for (query, expected) in [
+            ("resume=true&read=7-AAAAAAAAAAAAAAAAAAA-AA", "AAAAAAAAAAAAAAAAAAA-AA"),
+            ("resume=true&read=x-junk", "junk"),
+            ("resume=true&read=7-", "cookie"),
+            ("resume=true&read=7", "cookie"),
+            ("read=7-AAAAAAAAAAAAAAAAAAA-AA", "cookie"),
+        ] {
+            assert_eq!(position(query, true).as_deref(), Some(expected), "{query}");
+            assert_eq!(position(query, false), None, "{query}");
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use history::{EventId, EventPosition, Gap, Selection};
 use session::Fencing;
 use tokio::time::Instant;
 
-use super::{AnswerInFlight, Batch, Cursor, IN_FLIGHT, NO_EVENT, body, id_json};
-use crate::resume::{Returned, Start, gap_event};
+use super::{AnswerInFlight, Batch, Cursor, IN_FLIGHT, NO_EVENT, Polled, body, id_json};
+use crate::resume::{Returned, Selections, Start, gap_event};
 use crate::transport::CloseReason;
 
 /// How many events a mailbox keeps (RIG).
@@ -33,7 +33,9 @@ pub(super) struct MailboxState {
     /// are not kept: it gets them from the ring.
     pub(super) returned: Option<Box<Returned>>,
     /// What its subscriptions select, for when it gets behind.
-    selection: Selection,
+    selections: Selections,
+    /// The cursor before the first event of all.
+    first: u64,
     /// How many of the bytes [`Memory`](memory::Memory) has counted.
     pub(super) counted: usize,
     pub(super) close_reason: Option<CloseReason>,
@@ -70,16 +72,18 @@ struct Places {
 
 impl MailboxState {
     pub(super) fn new() -> Self {
+        // Leaves half of the numbers to count with.
+        let before = RandomState::new().hash_one(0) >> 1;
         Self {
             held: VecDeque::new(),
             bytes: 0,
-            // Leaves half of the numbers to count with.
-            before: RandomState::new().hash_one(0) >> 1,
+            before,
             base: Places::default(),
             read: 0,
             start: None,
             returned: None,
-            selection: Selection::default(),
+            selections: Selections::default(),
+            first: before,
             counted: 0,
             close_reason: None,
             last_poll: Instant::now(),
@@ -103,9 +107,10 @@ impl MailboxState {
         self.start
     }
 
-    /// Records what its subscriptions select from now on.
-    pub(super) fn select(&mut self, selection: Selection) {
-        self.selection = selection;
+    /// Records what its subscriptions select after this position.
+    pub(super) fn select(&mut self, from: EventPosition, all: Selection) {
+        self.selections.reach(self.position());
+        self.selections.set(from, all);
     }
 
     /// Keeps an event at this position, if it is for the client now; 0: it has none. Returns
@@ -119,7 +124,7 @@ impl MailboxState {
             return false;
         }
         let bytes = event.json().len();
-        let are_in_ring = self.position() != EventPosition::default();
+        let are_in_ring = self.are_in_ring();
         while !self.has_room_for(bytes, (EVENTS, limit)) && (!are_in_ring || self.before < self.read) {
             self.dropped = self.dropped.saturating_add(u32::from(self.before >= self.read));
             self.drop_oldest();
@@ -145,28 +150,32 @@ impl MailboxState {
 
     /// Lets the client be behind after what is held, or what was: then it gets a gap.
     fn fall_behind(&mut self, gap: Option<Gap>) {
-        let (position, selection) = (self.position(), self.selection.clone());
+        let position = self.position();
+        let is_known = self.selections.reach(position);
+        let gap = gap.or((!is_known).then_some(Gap::TooMany));
         let returned = self.returned.get_or_insert_with(|| Box::new(Returned::anew()));
-        returned.fall_behind(position, selection, gap);
+        returned.fall_behind(position, self.selections.clone(), gap);
     }
 
     /// Keeps an event at this position; 0: it has none.
     pub(super) fn keep(&mut self, event: Event, position: EventPosition) {
         let place = if self.keeps_cursor() { EventPosition::default() } else { position };
+        let last = self.last();
+        let (position, place) = (position.max(last.position), place.max(last.place));
         self.keep_at(event, Places { position, place });
     }
 
-    /// Keeps an event that was taken from the ring. After it, the client comes back to `place`; 0:
-    /// to where it would have come back before.
-    pub(super) fn keep_missed(&mut self, event: Event, place: EventPosition) {
-        self.keep_at(event, Places { position: EventPosition::default(), place });
+    /// Keeps an event that was taken from the ring. After it, the client comes back to `place`,
+    /// which may be before that of the event before; `None`: to where it would have come back
+    /// before.
+    pub(super) fn keep_missed(&mut self, event: Event, place: Option<EventPosition>) {
+        let last = self.last();
+        self.keep_at(event, Places { place: place.unwrap_or(last.place), ..last });
     }
 
     fn keep_at(&mut self, event: Event, places: Places) {
-        let last = self.last();
-        let (position, place) = (places.position.max(last.position), places.place.max(last.place));
         self.bytes += event.json().len();
-        self.held.push_back(Held { event, places: Places { position, place } });
+        self.held.push_back(Held { event, places });
     }
 
     /// Records up to which position everything is held, and what the client still misses.
@@ -231,6 +240,11 @@ impl MailboxState {
         self.returned.as_ref().is_some_and(|returned| returned.awaits_subscriptions())
     }
 
+    /// Returns `true` if events have positions, with which they can be taken from the ring again.
+    fn are_in_ring(&self) -> bool {
+        self.position() != EventPosition::default()
+    }
+
     /// Returns the position up to which everything that is for the client is held, or was.
     pub(super) fn position(&self) -> EventPosition {
         self.last().position
@@ -257,6 +271,13 @@ impl MailboxState {
         self.raise(Places { place, ..Places::default() });
     }
 
+    /// Returns `true` if events were dropped after this cursor, of which nothing else says so:
+    /// another client has read them.
+    fn misses_dropped(&self, known: Option<Cursor>) -> bool {
+        let is_dropped = |Cursor(known)| (self.first..self.before).contains(&known);
+        self.close_reason.is_none() && self.are_in_ring() && known.is_some_and(is_dropped)
+    }
+
     /// Returns how many of the held events the client has got.
     fn known(&self, known: Option<Cursor>) -> usize {
         let known = known.and_then(|Cursor(known)| usize::try_from(known.checked_sub(self.before)?).ok());
@@ -274,10 +295,11 @@ impl MailboxState {
         settled: Option<EventPosition>,
         limit: usize,
         (answer, fencing): (Option<&Arc<dyn AnswerInFlight>>, Option<&Fencing>),
-    ) -> Option<(Batch, EventPosition)> {
+    ) -> Option<Polled> {
         self.last_poll = Instant::now();
         let (over, even_empty) = (self.close_reason.is_some(), settled.is_some());
         let start = self.known(known);
+        let gap = self.misses_dropped(known).then_some(Gap::Expired);
         self.read = self.read.max(self.before + start as u64);
         let is_payload = !self.close_reason.is_some_and(CloseReason::is_end_of_session);
         let held = fencing.filter(|fencing| is_payload && !fencing.payload.is_open());
@@ -298,17 +320,19 @@ impl MailboxState {
         }
         let last = range.end.checked_sub(1).and_then(|last| self.held.get(last));
         let position = last.map_or(self.base, |held| held.places).place;
-        Some((self.batch(range, over), position))
+        Some((self.batch(gap, range, over), position, gap))
     }
 
-    /// Returns the answer with these events. The events behind them stay unread.
-    pub(super) fn batch(&self, range: Range<usize>, over: bool) -> Batch {
+    /// Returns the answer with these events, after a gap if there is one. The events behind them
+    /// stay unread.
+    pub(super) fn batch(&self, gap: Option<Gap>, range: Range<usize>, over: bool) -> Batch {
+        let gap = gap.map(|gap| gap_event(gap, None));
         let newest = range.end.checked_sub(1).and_then(|newest| self.held.get(newest));
         Batch {
             cursor: Cursor(self.before + range.end as u64),
             body: body(
                 newest.map_or(NO_EVENT, |newest| newest.event.id()),
-                self.held.range(range).map(|held| &held.event),
+                gap.iter().chain(self.held.range(range).map(|held| &held.event)),
             ),
             over,
             position: None,
@@ -331,8 +355,8 @@ impl MailboxState {
         match self.held.range(events.clone()).take_while(fits).count() {
             0 => {
                 self.dropped = self.dropped.saturating_add(1);
-                let is_in_ring = self.position() != EventPosition::default();
-                if let Some(held) = self.held.get_mut(events.start).filter(|_| is_in_ring) {
+                let are_in_ring = self.are_in_ring();
+                if let Some(held) = self.held.get_mut(events.start).filter(|_| are_in_ring) {
                     self.bytes -= held.event.json().len();
                     held.event = gap_event(Gap::TooMany, None);
                     self.bytes += held.event.json().len();

@@ -41,7 +41,7 @@ impl Mailbox {
 /// The cursor of a client that has got all there is.
 fn all(mailbox: &Mailbox) -> Option<Cursor> {
     let state = mailbox.state.lock();
-    Some(state.batch(state.len()..state.len(), false).cursor)
+    Some(state.batch(None, state.len()..state.len(), false).cursor)
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use history::{CatchUp, EventId, EventPosition, Gap, Kept, ResumeLimits, Ring, Selection};
 
+use super::selections::Selections;
+
 /// What a connection still gets before it is live. Nothing is delivered to it meanwhile.
 pub(super) struct Behind {
     /// Why it gets nothing of all that, if it does not.
@@ -16,6 +18,8 @@ pub(super) struct Behind {
     /// cursor.
     late: VecDeque<CatchUp>,
     then: Pace,
+    /// What was selected later.
+    later: Selections,
     /// The number of events that it has got.
     events: u64,
     end: End,
@@ -54,25 +58,37 @@ impl Behind {
     /// complete.
     pub(super) fn back(elsewhere: VecDeque<(EventId, Kept)>, then: CatchUp, is_complete: bool) -> Self {
         let (then, end) = (Pace::OnItsWay(then), End::Resumed { has_id: is_complete });
-        Self { gap: None, elsewhere, late: VecDeque::new(), then, events: 0, end }
+        let (late, later) = Default::default();
+        Self { gap: None, elsewhere, late, then, later, events: 0, end }
     }
 
     /// Begins at this position. Nothing says when it has caught up.
-    pub(super) fn silent(position: EventPosition, all: Selection) -> Self {
+    pub(super) fn silent(position: EventPosition, mut all: Selections) -> Self {
         let (elsewhere, late) = Default::default();
-        let then = Pace::From(position, all);
-        Self { gap: None, elsewhere, late, then, events: 0, end: End::Silence }
+        let (_, first) = all.take().unwrap_or_default();
+        let then = Pace::From(position, first);
+        Self { gap: None, elsewhere, late, then, later: all, events: 0, end: End::Silence }
     }
 
     /// What it still gets is replaced by a gap.
     pub(super) fn give_up(&mut self, gap: Gap) {
-        *self = Self { gap: Some(gap), end: self.end, ..Self::silent(self.position(), Selection::default()) };
+        *self =
+            Self { gap: Some(gap), end: self.end, ..Self::silent(self.position(), Selections::default()) };
     }
 
     /// Goes on from this position with what all subscriptions select, after what was added late.
     pub(super) fn go_on(&mut self, late: Option<CatchUp>, position: EventPosition, all: Selection) {
         self.late.extend(late);
         self.then = Pace::From(position, all);
+        self.later = Selections::default();
+    }
+
+    /// After this position, events are selected by these.
+    pub(super) fn select(&mut self, from: EventPosition, all: Selection) {
+        self.later.set(from, all);
+        if self.later.has_forgotten() {
+            self.give_up(Gap::TooMany);
+        }
     }
 
     /// Returns what is sent when it has caught up, and the number of events that it has got.
@@ -123,13 +139,28 @@ impl Behind {
             }
             self.late.pop_front();
         }
-        if let Pace::From(position, selection) = &self.then {
-            self.then = Pace::OnItsWay(follow(ring, *position, selection.clone())?);
+        loop {
+            let mut kept = match &mut self.then {
+                Pace::OnItsWay(catch_up) => ring.next(catch_up, events, bytes, now)?,
+                Pace::From(position, selection) => {
+                    self.then = Pace::OnItsWay(follow(ring, *position, std::mem::take(selection))?);
+                    continue;
+                }
+            };
+            if let Some(until) = self.later.next_from() {
+                let selected = kept.partition_point(|kept| kept.position <= until);
+                if (selected < kept.len() || kept.is_empty())
+                    && let Some((from, all)) = self.later.take()
+                {
+                    self.then = Pace::From(from, all);
+                    kept.truncate(selected);
+                    if kept.is_empty() {
+                        continue;
+                    }
+                }
+            }
+            return Ok(Taken::Own(kept));
         }
-        Ok(Taken::Own(match &mut self.then {
-            Pace::OnItsWay(catch_up) => ring.next(catch_up, events, bytes, now)?,
-            Pace::From(..) => Vec::new(),
-        }))
     }
 }
 

@@ -95,8 +95,9 @@ impl Connection {
 pub(crate) struct Missed {
     /// Its id; `None` if the client keeps the one that it has.
     pub(crate) id: Option<EventId>,
-    /// The position of that id; 0 if it is not one to come back to without what comes before.
-    pub(crate) place: EventPosition,
+    /// The position of that id; `None` if the client comes back to where it would have come back
+    /// before.
+    pub(crate) place: Option<EventPosition>,
     pub(crate) kept: Kept,
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use history::{EventPosition, Gap, Kept, Ring, Selection};
+use history::{EventPosition, Gap, Kept, Ring};
 use session::Subject;
 use subscription::{Extractors, Subscription};
 
 use super::LATE;
 use super::behind::{Behind, End, Taken};
 use super::pull::Missed;
+use super::selections::Selections;
 use crate::sequencer::Sequencer;
 
 /// The limit of subscriptions, old and new together, of which the added ones are looked for. They
@@ -64,6 +65,11 @@ impl Returned {
         !self.is_complete && Instant::now() < self.until
     }
 
+    #[cfg(test)]
+    pub(super) fn expire(&mut self) {
+        self.until = Instant::now();
+    }
+
     /// Returns `true` if all of this can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
         self.behind.is_none() && Instant::now() >= self.until
@@ -75,7 +81,7 @@ impl Returned {
     }
 
     /// The client gets what is selected after this position from the ring, or a gap.
-    pub(crate) fn fall_behind(&mut self, position: EventPosition, all: Selection, gap: Option<Gap>) {
+    pub(crate) fn fall_behind(&mut self, position: EventPosition, all: Selections, gap: Option<Gap>) {
         let behind = self.behind.get_or_insert_with(|| Behind::silent(position, all));
         gap.into_iter().for_each(|gap| behind.give_up(gap));
     }
@@ -91,8 +97,8 @@ impl Returned {
     }
 
     /// Sets all subscriptions of a client that has got everything up to this position, unless it
-    /// is behind. Those that are added soon enough get what they missed. Returns `true` if it is
-    /// behind now.
+    /// is behind. Those that are added soon enough get what they missed; later, they count from now
+    /// on. Returns `true` if it is behind now.
     ///
     /// # Errors
     /// Fails if they cannot get it.
@@ -107,15 +113,18 @@ impl Returned {
         let select = |list: &[Subscription]| sequencer.keys().select(list, extractors);
         let position = self.behind.as_ref().map_or(position, Behind::position);
         let now = Instant::now();
-        let mut added = Vec::new();
         if now >= self.until {
             self.subscriptions = Vec::new();
-        } else if self.subscriptions.len() + subscriptions.len() > MOST_COMPARED {
-            return Err(Gap::TooMany);
-        } else {
-            let is_added = |subscription: &&Subscription| !self.subscriptions.contains(subscription);
-            added.extend(subscriptions.iter().filter(is_added).cloned());
+            if let Some(behind) = &mut self.behind {
+                behind.select(ring.last(), select(subscriptions));
+            }
+            return Ok(self.is_behind());
         }
+        if self.subscriptions.len() + subscriptions.len() > MOST_COMPARED {
+            return Err(Gap::TooMany);
+        }
+        let is_added = |subscription: &&Subscription| !self.subscriptions.contains(subscription);
+        let added: Vec<_> = subscriptions.iter().filter(is_added).cloned().collect();
         let late = if added.is_empty() {
             None
         } else {
@@ -129,7 +138,7 @@ impl Returned {
         self.is_complete = true;
         if self.behind.is_none() && late.is_some() {
             // What was not delivered yet comes from the ring.
-            self.behind = Some(Behind::silent(position, select(&[])));
+            self.behind = Some(Behind::silent(position, Selections::default()));
         }
         if let Some(behind) = &mut self.behind {
             behind.go_on(late, position, select(subscriptions));
@@ -146,18 +155,17 @@ impl Returned {
             Err(gap) => return Next::Gap(gap),
         };
         let of_cursor = self.cursor.map(|cursor| sequencer.id(cursor));
-        let none = EventPosition::default();
         let own = |kept: Kept| {
-            let place = if keeps_cursor { none } else { kept.position };
-            Missed { id: (!keeps_cursor).then(|| sequencer.id(kept.position)), place, kept }
+            let place = (!keeps_cursor).then_some(kept.position);
+            Missed { id: place.map(|place| sequencer.id(place)), place, kept }
         };
         let events: Vec<_> = match kept {
             Taken::Own(kept) => kept.into_iter().map(own).collect(),
             Taken::Late(kept) => {
-                kept.into_iter().map(|kept| Missed { id: of_cursor, place: none, kept }).collect()
+                kept.into_iter().map(|kept| Missed { id: of_cursor, place: self.cursor, kept }).collect()
             }
             Taken::Elsewhere(events) => {
-                events.into_iter().map(|(id, kept)| Missed { id: Some(id), place: none, kept }).collect()
+                events.into_iter().map(|(id, kept)| Missed { id: Some(id), place: None, kept }).collect()
             }
         };
         if events.is_empty() {

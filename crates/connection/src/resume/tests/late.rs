@@ -148,3 +148,22 @@ fn until_it_has_its_subscriptions_a_client_keeps_its_cursor() {
     world.publish("a", 3..4);
     assert!(read(&back)[0].id.is_some());
 }
+
+/// After the time for late ones, and while it is still behind.
+#[test]
+fn subscriptions_that_are_added_too_late_count_from_then_on() {
+    let world = World::new();
+    let _others = world.open(&["a", "b"], None);
+    let (_, cursor) = begin(&world.open(&["a"], None));
+    world.publish("a", 0..300);
+    let back = world.open(&["a"], Some(&cursor));
+    back.with_returned(|returned, _| returned.expire()).unwrap();
+    world.publish("b", 1000..1001);
+    back.set_subscriptions(&[], &subscriptions(&["b"])).unwrap();
+    world.publish("b", 1001..1002);
+    world.publish("a", 1002..1003);
+    let got = read(&back);
+    let numbered: Vec<_> = whats(&got).into_iter().filter(|what| !what.contains(['[', '{'])).collect();
+    let expected: Vec<_> = (0..300).chain(1001..1002).map(|number| number.to_string()).collect();
+    assert_eq!(numbered, expected);
+}

@@ -162,6 +162,104 @@ async fn an_overflow_is_one_of_the_subscriptions_that_were_set_last() {
     assert_eq!(poll_all(&world, &connection, None).await.0[3..], numbers(0..400));
 }
 
+/// Subscriptions that are added while it is behind count from then on, others up to then.
+#[tokio::test(start_paused = true)]
+async fn what_is_added_while_a_mailbox_is_full_counts_from_then_on() {
+    let world = World::new();
+    let _others = world.open(&["a", "b", "c"], None);
+    for is_full in [true, false] {
+        let connection = open(&world, &["a"], None);
+        let first = if is_full { 0..300 } else { 0..100 };
+        world.publish("a", first.clone());
+        world.publish("b", 1000..1001);
+        connection.set_subscriptions(&[], &subscriptions(&["b", "c"])).unwrap();
+        world.publish("a", 1001..1002);
+        world.publish("b", 1002..1300);
+        connection.set_subscriptions(&[], &subscriptions(&["c"])).unwrap();
+        world.publish("b", 1300..1301);
+        world.publish("c", 1301..1302);
+        let (mut got, _) = poll_all(&world, &connection, None).await;
+        got.retain(|what| !what.starts_with("rig."));
+        let expected: Vec<_> =
+            first.chain(1002..1300).chain(1301..1302).map(|number| number.to_string()).collect();
+        assert_eq!(got, expected, "{is_full}");
+    }
+}
+
+/// More changes of subscriptions than are remembered, while nothing is delivered.
+#[tokio::test(start_paused = true)]
+async fn too_many_changes_while_a_mailbox_is_full_are_a_gap() {
+    let world = World::new();
+    let _others = world.open(&["a", "b", "c"], None);
+    let connection = open(&world, &["a"], None);
+    world.publish("a", 0..300);
+    for number in 0..9 {
+        connection.set_subscriptions(&[], &subscriptions(&["a", "b"])).unwrap();
+        world.publish("b", number..number + 1);
+    }
+    let (got, batch) = poll_all(&world, &connection, None).await;
+    assert_eq!(got.last().unwrap(), "rig.gap");
+    assert_eq!(got.iter().filter(|what| !what.starts_with("rig.")).count(), 198);
+    world.publish("b", 9..10);
+    assert_eq!(poll_all(&world, &connection, Some(batch.cursor)).await.0, ["9"]);
+
+    // Before it is behind: it is full of what the gateway itself says.
+    for between in [0, 1] {
+        let connection = open(&world, &["a"], None);
+        world.publish("b", 10..11);
+        for number in 0..201 {
+            connection.set_subscriptions(&[], &subscriptions(&["a", "b"])).unwrap();
+            world.publish("c", number..number + between);
+        }
+        world.publish("b", 11..12);
+        let (got, _) = poll_all(&world, &connection, None).await;
+        assert_eq!(got.last().unwrap(), if between == 0 { "11" } else { "rig.gap" });
+        assert!(!got.contains(&"10".to_owned()), "it was not subscribed to it");
+    }
+}
+
+/// What a late subscription gets is before what the client has got already.
+#[tokio::test(start_paused = true)]
+async fn in_the_middle_of_a_late_replay_the_place_is_that_of_the_cursor() {
+    let world = World::new();
+    let _others = world.open(&["a", "b"], None);
+    let start = world.hub.position_of(&open(&world, &["a"], None)).unwrap();
+    world.publish("b", 0..200);
+    let back = open(&world, &["a"], Some(start.as_str()));
+    world.publish("a", 1000..1001);
+    let (first, whats) = poll(&world, &back, None).await;
+    assert_eq!(whats[2..], ["1000", "rig.resumed"]);
+    assert_ne!(first.position, Some(start));
+    back.set_subscriptions(&[], &subscriptions(&["a", "b"])).unwrap();
+    let (part, whats) = poll(&world, &back, Some(first.cursor)).await;
+    assert!(whats.len() < 200, "{}", whats.len());
+    assert_eq!(part.position, Some(start), "there is more");
+    let (rest, last) = poll_all(&world, &back, Some(part.cursor)).await;
+    assert_eq!(whats[1..].iter().chain(&rest).cloned().collect::<Vec<_>>(), numbers(0..200));
+    let again = open(&world, &["a", "b"], last.position.as_ref().map(|id| id.as_str()));
+    assert_eq!(poll(&world, &again, None).await.1[2..], ["rig.resumed"], "all has come");
+}
+
+/// Two pages with the same cookies.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_reads_behind_another_one_misses_nothing_in_silence() {
+    let world = World::new();
+    let connection = open(&world, &["a"], None);
+    world.publish("a", 0..50);
+    let (both, _) = poll(&world, &connection, None).await;
+    world.publish("a", 50..100);
+    let (one, _) = poll(&world, &connection, Some(both.cursor)).await;
+    assert_eq!(poll(&world, &connection, Some(one.cursor)).await.1, [""; 0]);
+    assert_eq!(poll(&world, &connection, Some(both.cursor)).await.1, numbers(50..100), "all are there");
+    // Room is made of what one of them has read.
+    world.publish("a", 100..260);
+    let (behind, whats) = poll(&world, &connection, Some(both.cursor)).await;
+    assert_eq!((&*whats[0], &whats[1..]), ("rig.gap", &numbers(60..260)[..]));
+    assert_eq!(poll(&world, &connection, Some(behind.cursor)).await.1, [""; 0]);
+    let gaps = connection.commons().metrics.gaps_of(Gap::Expired);
+    assert_eq!(gaps, 1);
+}
+
 /// What the gateway itself says takes room too, without an end if no one polls.
 #[tokio::test(start_paused = true)]
 async fn announcements_that_no_one_polls_become_a_gap() {
