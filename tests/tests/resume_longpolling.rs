@@ -180,7 +180,9 @@ fn r27_an_answer_that_is_cut_off_by_a_restart_is_repeated() {
     let query = format!("{}&resume=true", subscribed_to(&["greeting"]));
     for polls_before in [0, 1] {
         let mut gateway = Gateway::start(&[("DATA_DIR", &data)]);
-        let mut page = Page { query: query.clone(), client: LongPolling::connect(gateway.inbound(), &query) };
+        let mut client = LongPolling::connect(gateway.inbound(), "");
+        client.cookies.clear();
+        let mut page = Page { query: query.clone(), client };
         let opened = page.ask(&gateway).json();
         assert_eq!(opened["resume"], json!(false), "{opened}");
         let mut read = opened["read"].clone();
